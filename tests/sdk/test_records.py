@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from bloomery import Client, Difference, errors
 from bloomery.annotation import v1 as annotation
+from bloomery.cli import _job_files
 from bloomery.common.v1 import Artifact
 from bloomery.training import v1 as training
 from bloomery.vision import v1 as vision
@@ -160,44 +162,73 @@ def test_a_job_without_files_says_in_which_state_it_is(fake: Fake, run: Run, tmp
 
 @pytest.fixture
 def curves(fake: Fake, run: Run, blobs: Blobs) -> None:
-    """Jobs with a file for TensorBoard each."""
+    """Jobs at work with a file for TensorBoard each; a second one comes before the end."""
+    looks: Counter[str] = Counter()
 
-    def signed(request: training.SignArtifactsRequest) -> training.SignArtifactsResponse:
-        assert list(request.roles) == ["tensorboard"]
-        digest = blobs.keep(request.name.encode())
-        artifact = Artifact(role="tensorboard", file_name="events.out.tfevents.x", digest=digest)
-        return training.SignArtifactsResponse(
-            artifacts=[training.SignedArtifact(artifact=artifact, get=blobs.signed(digest))]
-        )
+    def signed(request: training.SignEventFilesRequest) -> training.SignEventFilesResponse:
+        looks[request.name] += 1
+        digests = [blobs.keep(f"{request.name} {number}".encode()) for number in range(looks[request.name])]
+        files = [
+            training.SignedArtifact(
+                artifact=Artifact(file_name=f"events.out.tfevents.{number}", digest=digest), get=blobs.signed(digest)
+            )
+            for number, digest in enumerate(digests)
+        ]
+        return training.SignEventFilesResponse(files=files)
 
-    fake.answer("GetJob", lambda request: training.Job(name=request.name))
-    fake.answer("SignArtifacts", signed)
+    def job(request: training.GetJobRequest) -> training.Job:
+        over = looks[request.name] > 0
+        state = training.JOB_STATE_SUCCEEDED if over else training.JOB_STATE_RUNNING
+        return training.Job(name=request.name, state=state)
+
+    fake.answer("GetJob", job)
+    fake.answer("SignEventFiles", signed)
 
 
 TWO = "projects/cells/jobs/a projects/cells/jobs/b"
 
 
 @pytest.mark.usefixtures("curves")
-def test_curves_lie_beside_each_other_and_the_command_to_see_them_is_told(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "")
+def test_curves_lie_beside_each_other_and_the_command_to_see_them_is_told(run: Run, tmp_path: Path) -> None:
     result = run(f"jobs tensorboard {TWO} --to", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "a/events.out.tfevents.x").read_text() == "projects/cells/jobs/a"
-    assert (tmp_path / "b/events.out.tfevents.x").read_text() == "projects/cells/jobs/b"
+    assert (tmp_path / "a/events.out.tfevents.0").read_text() == "projects/cells/jobs/a 0"
+    assert (tmp_path / "b/events.out.tfevents.0").read_text() == "projects/cells/jobs/b 0"
     assert f"tensorboard --logdir {tmp_path}" in result.stderr
 
 
+def test_a_job_that_has_nothing_to_show_is_told(fake: Fake, run: Run, tmp_path: Path) -> None:
+    fake.answer("GetJob", training.Job(name=world.JOB.name, state=training.JOB_STATE_QUEUED))
+    fake.answer("SignEventFiles", training.SignEventFilesResponse())
+    result = run("jobs tensorboard j1 --to", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "has nothing to show: it is QUEUED" in result.stderr
+
+
 @pytest.mark.usefixtures("curves")
-def test_tensorboard_is_opened_where_it_is_installed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_is_opened_and_what_comes_meanwhile_is_fetched(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "bin/tensorboard"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexit 3\n')
+    waited = tmp_path / "out/b/events.out.tfevents.1"
+    script = f'#!/bin/sh\necho "$@" > {tmp_path}/said\nwhile [ ! -f {waited} ]; do /bin/sleep 0.05; done\nexit 3\n'
+    program.write_text(script)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
-    assert run(f"jobs tensorboard {TWO} --to", str(tmp_path / "out")).exit_code == 3
-    assert (tmp_path / "said").read_text() == f"--logdir {tmp_path / 'out'}\n"
+    monkeypatch.setattr(_job_files, "_SECONDS", 0.2)
+    assert run(f"jobs tensorboard {TWO} --serve --to", str(tmp_path / "out")).exit_code == 3
+    assert (tmp_path / "said").read_text().startswith(f"--logdir {tmp_path / 'out'}")
+
+
+@pytest.mark.usefixtures("curves")
+def test_where_tensorboard_is_not_installed_it_is_told_how_to_get_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    result = run(f"jobs tensorboard {TWO} --serve --to", str(tmp_path))
+    assert "TensorBoard is not installed here" in result.stderr
+    assert "pip install tensorboard" in result.stderr
 
 
 def test_a_reproduction_asks_for_the_same_inputs(fake: Fake, run: Run) -> None:

@@ -14,6 +14,7 @@ from bloomery.training.v1 import (
     JobEvent,
     ListCheckpointsRequest,
     SignCheckpointRequest,
+    SignEventFilesRequest,
 )
 from bloomery_trainer.checkpoints import superfluous
 from bloomery_trainer.model import Checkpoint
@@ -79,6 +80,28 @@ async def test_a_checkpoint_of_a_job_at_work_can_be_downloaded(hand: Hand) -> No
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_events_can_be_read_while_a_job_is_at_work_and_afterwards(hand: Hand) -> None:
+    job, worker = await hand.running()
+
+    async def contents() -> list[bytes]:
+        signed = await hand.trainer.jobs.SignEventFiles(SignEventFilesRequest(name=job.name))
+        return [await hand.core.objects.get(key_of(file.get.url)) for file in signed.files]
+
+    assert await contents() == []
+    for number in (1, 2):
+        await worker.upload(hand.core, f"tensorboard/000000/{number:06}", f"events {number}".encode())
+    assert await contents() == [b"events 1", b"events 2"]
+    again = await next_worker(hand)
+    await again.upload(hand.core, "tensorboard/000001/000001", b"events 3")
+    await again.finish(success=await again.success(hand.core))
+    hand.launcher.ends(0)
+    await hand.settle()
+    assert await contents() == [b"events 1", b"events 2", b"events 3"]
+    await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=job.name))
+    await hand.bury()
+    assert not [stat.key async for stat in hand.core.objects.list(f"{'a' * 32}/jobs/{job.uid}/1/")]
+
+
 async def test_a_training_starts_from_a_checkpoint_of_another_one(hand: Hand) -> None:
     first, worker = await hand.running()
     for epoch in (1, 2):
@@ -86,9 +109,11 @@ async def test_a_training_starts_from_a_checkpoint_of_another_one(hand: Hand) ->
     second = await hand.trainer.create(base=f"{first.name}/checkpoints/best")
     assert second.base == f"{first.name}/checkpoints/1"
     await worker.finish(success=await worker.success(hand.core))
-    await hand.run_pass()
+    hand.launcher.ends(0)
+    await hand.settle()
     await hand.trainer.jobs.DeleteJob(DeleteJobRequest(name=first.name))
     await hand.bury()
+    assert not [stat.key async for stat in hand.core.objects.list(f"{'a' * 32}/jobs/{first.uid}/1/checkpoint/1/")]
     given = (await hand.worker("w2")).start.base.artifact
     assert await hand.core.objects.get(given.logical_key) == b"weights 1 of 1"
 

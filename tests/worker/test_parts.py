@@ -23,6 +23,7 @@ from bloomery_worker.layout import place
 from bloomery_worker.messages import (
     LONGEST,
     CheckpointNote,
+    EventsNote,
     FailedNote,
     FileNote,
     JobSpec,
@@ -105,6 +106,7 @@ def test_directives_survive_the_pipe(directive: Start | Stop) -> None:
         ),
         LogNote(20, "hello\nworld"),
         CheckpointNote("/c/1", 1, True),
+        EventsNote("/e/1", 1),
         ResultNote(
             files=(FileNote(path="/a", role="checkpoint", file_name="a"),),
             metrics={"m": 1.0},

@@ -36,7 +36,7 @@ def test_a_training_publishes_a_measured_model(detector: FakeTrainer) -> None:
     assert detector.finished is not None
     success = detector.finished.success
     files = {artifact.role for artifact in success.artifacts if not artifact.role.startswith("variant/")}
-    assert files == {"checkpoint", "metrics", "evaluation", "figures", "report", "tensorboard"}
+    assert files == {"checkpoint", "metrics", "evaluation", "figures", "report"}
     measured = ("map50", "map50_95", "map75", "precision", "recall", "f1", "overall_confidence")
     assert set(success.metrics) >= {f"{split}/{name}" for split in ("val", "test") for name in measured}
     assert success.details["epochs"] == 2
@@ -233,20 +233,26 @@ def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: V
     assert {one["class"] for one in evaluation["test"]["per_class"]} <= set(cells.classes)
 
 
-def test_tensorboard_shows_the_table_of_epochs(detector: FakeTrainer, tmp_path: Path) -> None:
+def test_tensorboard_shows_the_training(detector: FakeTrainer, cells: Version, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert detector.finished is not None
-    (artifact,) = (one for one in detector.finished.success.artifacts if one.role == "tensorboard")
-    (tmp_path / artifact.file_name).write_bytes(detector.content("tensorboard"))
+    for role in sorted(role for role in detector.kept if role.startswith("tensorboard/000000/")):
+        (tmp_path / detector.kept[role].file_name).write_bytes(detector.content(role))
     shown = EventAccumulator(str(tmp_path)).Reload()
     rows = list(csv.DictReader(io.StringIO(detector.content("metrics").decode())))
-    assert set(shown.Tags()["scalars"]) == set(rows[0]) - {"epoch", "time"}
-    for name in shown.Tags()["scalars"]:
+    for name in set(rows[0]) - {"epoch", "time"}:
         curve = shown.Scalars(name)
         assert [point.step for point in curve] == [1, 2]
-        assert [point.value for point in curve] == pytest.approx([float(row[name]) for row in rows], abs=1e-6)
-        assert curve[1].wall_time - curve[0].wall_time == pytest.approx(float(rows[1]["time"]) - float(rows[0]["time"]))
+        assert [point.value for point in curve] == pytest.approx([float(row[name]) for row in rows], abs=1e-4)
+    assert [point.value for point in shown.Scalars("final/test/map50")] == pytest.approx(
+        [detector.finished.success.metrics["test/map50"]]
+    )
+    tags = shown.Tags()
+    assert "val/confusion" in tags["images"]
+    assert any(name.startswith("samples/") for name in tags["images"])
+    assert {name.removeprefix("val/") for name in tags["tensors"]} & set(cells.classes)
+    assert shown.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"
 
 
 def test_a_segmenter_tells_of_masks(segmenter: FakeTrainer, outlines: Version) -> None:

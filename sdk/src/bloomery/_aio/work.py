@@ -197,6 +197,19 @@ class AsyncWork(AsyncHandle[training.Job], JobFields):
         wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
         return await self._session.transfer.get_all(wanted, progress)
 
+    async def download_events(self, to: str | Path, *, progress: Progress = unseen) -> list[Path]:
+        """Write the files that TensorBoard reads of a training below `to`, and return them; none where it has none.
+
+        The job may still be at work: call it again for those that are new.
+
+        Raises:
+            TransferFailed: they did not get through.
+        """
+        request = training.SignEventFilesRequest(name=self.name)
+        signed = (await self._session.call(self._session.jobs.SignEventFiles, request)).files
+        wanted = [Download(one.get, inside(Path(to), file_name(one.artifact)), one.artifact.digest) for one in signed]
+        return await self._session.transfer.get_all(wanted, progress)
+
     async def report(self, to: str | Path) -> Path:
         """Write the page about its evaluations to the file `to`, and return it: it needs no other file and no network.
 

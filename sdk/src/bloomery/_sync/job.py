@@ -65,6 +65,7 @@ class Job(Handle[training.Job], JobFields):
     predictions = iterating(AsyncJob.predictions)
     write_predictions = blocking(AsyncJob.write_predictions)
     checkpoints = blocking(AsyncJob.checkpoints)
+    download_events = blocking(AsyncJob.download_events)
     download_checkpoint = blocking(AsyncJob.download_checkpoint)
     report = blocking(AsyncJob.report)
     reproduce = wrapping(AsyncJob.reproduce, _job)

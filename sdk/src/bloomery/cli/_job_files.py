@@ -3,9 +3,10 @@
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,13 @@ from bloomery._names import size
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import dump, grid
 from bloomery.cli._progress import steps
+from bloomery.errors import FailedPrecondition
+
+if TYPE_CHECKING:
+    from bloomery import Job
+
+_SECONDS = 10
+"""Between two looks at jobs that are at work."""
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id or full name.")]
 
@@ -55,20 +63,48 @@ def checkpoints(job: JobArgument, project: ProjectOption = None, output: OutputO
 
 
 def tensorboard(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids or full names of finished trainings.")],
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids or full names of trainings.")],
     to: Annotated[Path, typer.Option(help="Folder to write to: one below for each job.")] = Path("tensorboard"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Open TensorBoard on them, with what comes meanwhile.")
+    ] = False,
     project: ProjectOption = None,
 ) -> None:
-    """Write the curves of jobs as TensorBoard reads them, and open it on them where it is installed."""
+    """Write what TensorBoard shows of trainings, also while they are at work."""
+    program = shutil.which("tensorboard") if serve else None
+    if serve and program is None:
+        hint = "install it, such as with `pip install tensorboard` or `uv tool install tensorboard`"
+        raise FailedPrecondition("TensorBoard is not installed here", hint=hint)
     with connect(project) as client:
-        for job in jobs:
-            found = client.job(job)
-            found.download(to / found.id, role="tensorboard")
-    program = shutil.which("tensorboard")
-    if program:
-        raise typer.Exit(subprocess.run([program, "--logdir", str(to)], check=False).returncode)
+        found = [client.job(job) for job in jobs]
+        _fetch(found, to)
+        if program:
+            raise typer.Exit(_serve(program, found, to))
     typer.echo(to)
-    typer.echo(f"TensorBoard is not installed here; with it: tensorboard --logdir {shlex.quote(str(to))}", err=True)
+    typer.echo(f"to look at it: tensorboard --logdir {shlex.quote(str(to))}", err=True)
+
+
+def _fetch(jobs: Sequence["Job"], to: Path) -> None:
+    for job in jobs:
+        if not job.download_events(to / job.id):
+            typer.echo(f"{job.id} has nothing to show: it is {job.state}", err=True)
+
+
+def _serve(program: str, jobs: Sequence["Job"], to: Path) -> int:
+    """Run TensorBoard until it ends, and fetch what the jobs write meanwhile; return its exit code."""
+    running = [job for job in jobs if not job.is_terminal]
+    with subprocess.Popen([program, "--logdir", str(to), "--reload_interval", str(_SECONDS)]) as process:
+        while True:
+            try:
+                return process.wait(_SECONDS if running else None)
+            except subprocess.TimeoutExpired:
+                for job in running:
+                    job.refresh()
+                    job.download_events(to / job.id)
+                running = [job for job in running if not job.is_terminal]
+            except KeyboardInterrupt:
+                process.terminate()
+                return process.wait()
 
 
 def _base(checkpoint: str) -> str:

@@ -145,6 +145,11 @@ class JobServiceStub:
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointResponse.FromString,
                 _registered_method=True)
+        self.SignEventFiles = channel.unary_unary(
+                '/bloomery.training.v1.JobService/SignEventFiles',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignEventFilesRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignEventFilesResponse.FromString,
+                _registered_method=True)
         self.SignArtifacts = channel.unary_unary(
                 '/bloomery.training.v1.JobService/SignArtifacts',
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignArtifactsRequest.SerializeToString,
@@ -335,6 +340,15 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignEventFiles(self, request, context):
+        """Signs downloads of the files that TensorBoard reads of a training, in their order, also while it is at work: measurements of each epoch, confusion matrices,
+        precision against recall, sample predictions, parameters. A file never changes and stays until the job is deleted: call again, and fetch those that are new.
+        A job that writes none, or none yet, has none. NOT_FOUND: list the jobs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignArtifacts(self, request, context):
         """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
         tells. NOT_FOUND: no such job, or no artifact of that role.
@@ -461,6 +475,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.SignCheckpoint,
                     request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointResponse.SerializeToString,
+            ),
+            'SignEventFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignEventFiles,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignEventFilesRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.SignEventFilesResponse.SerializeToString,
             ),
             'SignArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.SignArtifacts,
@@ -1025,6 +1044,33 @@ class JobService:
             '/bloomery.training.v1.JobService/SignCheckpoint',
             bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointRequest.SerializeToString,
             bloomery_dot_training_dot_v1_dot_job__service__pb2.SignCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignEventFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/SignEventFiles',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.SignEventFilesRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.SignEventFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

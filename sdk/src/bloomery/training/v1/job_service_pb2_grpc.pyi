@@ -119,6 +119,11 @@ class JobServiceStub:
     """Signs downloads of the files of a checkpoint, also of a job that is at work: `weights.pt` where a training can start from it, and what its job goes on with. A
     checkpoint that the job does not keep may go before it is read; list them again. NOT_FOUND: no such job, or no such checkpoint, and which there are.
     """
+    SignEventFiles: grpc.UnaryUnaryMultiCallable[job_service_pb2.SignEventFilesRequest, job_service_pb2.SignEventFilesResponse]
+    """Signs downloads of the files that TensorBoard reads of a training, in their order, also while it is at work: measurements of each epoch, confusion matrices,
+    precision against recall, sample predictions, parameters. A file never changes and stays until the job is deleted: call again, and fetch those that are new.
+    A job that writes none, or none yet, has none. NOT_FOUND: list the jobs.
+    """
     SignArtifacts: grpc.UnaryUnaryMultiCallable[job_service_pb2.SignArtifactsRequest, job_service_pb2.SignArtifactsResponse]
     """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
     tells. NOT_FOUND: no such job, or no artifact of that role.
@@ -218,6 +223,11 @@ class JobServiceAsyncStub(JobServiceStub):
     SignCheckpoint: aio.UnaryUnaryMultiCallable[job_service_pb2.SignCheckpointRequest, job_service_pb2.SignCheckpointResponse]  # type: ignore[assignment]
     """Signs downloads of the files of a checkpoint, also of a job that is at work: `weights.pt` where a training can start from it, and what its job goes on with. A
     checkpoint that the job does not keep may go before it is read; list them again. NOT_FOUND: no such job, or no such checkpoint, and which there are.
+    """
+    SignEventFiles: aio.UnaryUnaryMultiCallable[job_service_pb2.SignEventFilesRequest, job_service_pb2.SignEventFilesResponse]  # type: ignore[assignment]
+    """Signs downloads of the files that TensorBoard reads of a training, in their order, also while it is at work: measurements of each epoch, confusion matrices,
+    precision against recall, sample predictions, parameters. A file never changes and stays until the job is deleted: call again, and fetch those that are new.
+    A job that writes none, or none yet, has none. NOT_FOUND: list the jobs.
     """
     SignArtifacts: aio.UnaryUnaryMultiCallable[job_service_pb2.SignArtifactsRequest, job_service_pb2.SignArtifactsResponse]  # type: ignore[assignment]
     """Signs downloads of a finished job's artifacts; a job without a result has none. The files of a model are gone once its version was deleted, which the download
@@ -435,6 +445,17 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> typing.Union[job_service_pb2.SignCheckpointResponse, abc.Awaitable[job_service_pb2.SignCheckpointResponse]]:
         """Signs downloads of the files of a checkpoint, also of a job that is at work: `weights.pt` where a training can start from it, and what its job goes on with. A
         checkpoint that the job does not keep may go before it is read; list them again. NOT_FOUND: no such job, or no such checkpoint, and which there are.
+        """
+
+    @abc_1.abstractmethod
+    def SignEventFiles(
+        self,
+        request: job_service_pb2.SignEventFilesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[job_service_pb2.SignEventFilesResponse, abc.Awaitable[job_service_pb2.SignEventFilesResponse]]:
+        """Signs downloads of the files that TensorBoard reads of a training, in their order, also while it is at work: measurements of each epoch, confusion matrices,
+        precision against recall, sample predictions, parameters. A file never changes and stays until the job is deleted: call again, and fetch those that are new.
+        A job that writes none, or none yet, has none. NOT_FOUND: list the jobs.
         """
 
     @abc_1.abstractmethod

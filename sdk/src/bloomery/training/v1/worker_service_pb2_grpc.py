@@ -129,7 +129,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteArtifactUploads(self, request, context):
-        """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again.
+        """Checks size and digest of uploaded artifacts and keeps them. Idempotent. Those whose role begins with `tensorboard/` can be read from now on, in the order of
+        attempts and roles. An item that is missing or wrong carries a status; upload it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,9 @@ class WorkerServiceStub:
     PrepareArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.PrepareArtifactUploadsRequest, worker_service_pb2.PrepareArtifactUploadsResponse]
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: grpc.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]
-    """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+    """Checks size and digest of uploaded artifacts and keeps them. Idempotent. Those whose role begins with `tensorboard/` can be read from now on, in the order of
+    attempts and roles. An item that is missing or wrong carries a status; upload it again.
+    """
     ReadImages: grpc.UnaryUnaryMultiCallable[worker_service_pb2.ReadImagesRequest, worker_service_pb2.ReadImagesResponse]
     """Reads the list of the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
     none.
@@ -107,7 +109,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     PrepareArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.PrepareArtifactUploadsRequest, worker_service_pb2.PrepareArtifactUploadsResponse]  # type: ignore[assignment]
     """Signs uploads into the attempt's own folder. Safe to repeat. RESOURCE_EXHAUSTED: the disk is low."""
     CompleteArtifactUploads: aio.UnaryUnaryMultiCallable[worker_service_pb2.CompleteArtifactUploadsRequest, worker_service_pb2.CompleteArtifactUploadsResponse]  # type: ignore[assignment]
-    """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+    """Checks size and digest of uploaded artifacts and keeps them. Idempotent. Those whose role begins with `tensorboard/` can be read from now on, in the order of
+    attempts and roles. An item that is missing or wrong carries a status; upload it again.
+    """
     ReadImages: aio.UnaryUnaryMultiCallable[worker_service_pb2.ReadImagesRequest, worker_service_pb2.ReadImagesResponse]  # type: ignore[assignment]
     """Reads the list of the images of a job with `project_images`, some hundred with a call, in the order of their assets' ids. Safe to repeat. PERMISSION_DENIED: the job has
     none.
@@ -182,7 +186,9 @@ class WorkerServiceServicer(metaclass=abc_1.ABCMeta):
         request: worker_service_pb2.CompleteArtifactUploadsRequest,
         context: _ServicerContext,
     ) -> typing.Union[worker_service_pb2.CompleteArtifactUploadsResponse, abc.Awaitable[worker_service_pb2.CompleteArtifactUploadsResponse]]:
-        """Checks size and digest of uploaded artifacts and keeps them. Idempotent. An item that is missing or wrong carries a status; upload it again."""
+        """Checks size and digest of uploaded artifacts and keeps them. Idempotent. Those whose role begins with `tensorboard/` can be read from now on, in the order of
+        attempts and roles. An item that is missing or wrong carries a status; upload it again.
+        """
 
     @abc_1.abstractmethod
     def ReadImages(

@@ -181,7 +181,7 @@ async def _log(tx: Transaction, job: Job, lines: Sequence[event_pb2.JobEvent], n
 
 
 async def sweep_objects(core: Core, job: Job) -> None:
-    """Delete the files of a terminal job that nobody needs: no part of its result or of a checkpoint.
+    """Delete the files of a terminal job that nobody needs: no part of its result or of a checkpoint, no events.
 
     Of a deleted job those parts of the result stay that belong to a model by now. Raise JobUnreadableError.
     """
@@ -189,9 +189,10 @@ async def sweep_objects(core: Core, job: Job) -> None:
         with damage.refused(job.name):
             result = await results.of_job(tx, job.uid)
         kept = [] if job.deleted else await attempts.list_checkpoints(tx, job.uid)
+        shown = [] if job.deleted else await attempts.event_files(tx, job.uid)
     if job.deleted and job.spec.kind not in MAKES_MODELS:
         result = None
-    needed = {artifact.logical_key for artifact in result.success.artifacts} if result else set()
+    needed = {artifact.logical_key for artifact in (*(result.success.artifacts if result else ()), *shown)}
     for checkpoint in kept:
         needed |= {checkpoint.manifest_key, *(file.artifact.logical_key for file in checkpoint.files)}
     async for stat in core.objects.list(f"{job.prefix}/"):

@@ -110,6 +110,12 @@ class Reading:
             found = await checkpoints.named(tx, await jobs.get(tx, project, job_id), checkpoint_id)
         return found, [(file, await signed(self._core, file.artifact.logical_key, file.path)) for file in found.files]
 
+    async def sign_event_files(self, project: str, job_id: str) -> list[tuple[Artifact, SignedRequest]]:
+        """The files of events that came so far, in their order, with requests that read them."""
+        async with self._core.db.read() as tx:
+            files = await attempts.event_files(tx, (await jobs.get(tx, project, job_id)).uid)
+        return [(file, await signed(self._core, file.logical_key, file.file_name)) for file in files]
+
     async def sign_artifacts(
         self, project: str, job_id: str, roles: Sequence[str]
     ) -> list[tuple[Artifact, SignedRequest]]:

@@ -41,6 +41,8 @@ from bloomery.training.v1 import (
     SignArtifactsResponse,
     SignCheckpointRequest,
     SignCheckpointResponse,
+    SignEventFilesRequest,
+    SignEventFilesResponse,
     UpdateJobRequest,
     WatchJobRequest,
     WatchJobResponse,
@@ -253,6 +255,11 @@ class JobService(JobServiceServicer):
             checkpoint=convert.checkpoint_message(f"{project}/jobs/{ids['job']}", found),
             files=[convert.signed_artifact(replace(file.artifact, file_name=file.path), get) for file, get in files],
         )
+
+    async def SignEventFiles(self, request: SignEventFilesRequest, context: Context) -> SignEventFilesResponse:
+        """See the contract."""
+        signed = await self._reading.sign_event_files(*_ids(request.name))
+        return SignEventFilesResponse(files=[convert.signed_artifact(artifact, get) for artifact, get in signed])
 
     async def SignArtifacts(self, request: SignArtifactsRequest, context: Context) -> SignArtifactsResponse:
         """See the contract."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from bloomery_worker.board import Board
 from bloomery_worker.cache import BlobCache
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.failures import SMALLER, DataError
@@ -21,6 +22,7 @@ from bloomery_worker.messages import (
     SamplesNote,
     Value,
 )
+from bloomery_worker.pictured import pictures
 
 MIN_INTERVAL = 0.5
 """Seconds between two reports of steps; those between are left out."""
@@ -76,6 +78,11 @@ class Context:
             raise DataError("the job has no dataset version", hint="name one")
         return Dataset.open(Path(self.job.manifest), BlobCache(Path(self.job.cache_dir)))
 
+    @cached_property
+    def board(self) -> Board:
+        """What TensorBoard shows of the job: the measurements of each epoch, and samples, are there by themselves."""
+        return Board(self.job, self._send)
+
     def should_stop(self) -> bool:
         """Whether somebody wants the work to end."""
         return self._stop.is_set()
@@ -97,6 +104,8 @@ class Context:
     def samples(self, note: SamplesNote) -> None:
         """Says what the model sees in some images by now."""
         self._send(note)
+        for name, picture in pictures(self.dataset, note):
+            self.board.picture(name, picture, note.epoch)
 
     def step(self, progress: ProgressNote, metrics: MetricsNote) -> None:
         """Says how far the work is within an epoch; too frequent reports are left out."""
@@ -109,7 +118,10 @@ class Context:
     def epoch_end(self, progress: ProgressNote, metrics: MetricsNote) -> None:
         """Says that an epoch is done."""
         self._send(progress)
-        self._send(self._bounded(metrics))
+        told = self._bounded(metrics)
+        self._send(told)
+        self.board.scalars(told.values, told.epoch)
+        self.board.hand_over()
 
     def checkpoint(self, folder: Path, *, epoch: int, best: bool) -> None:
         """Hands a complete checkpoint over; the folder is uploaded and then removed."""

@@ -195,6 +195,15 @@ class CheckpointNote:
     best: bool
 
 
+@dataclass(frozen=True, slots=True)
+class EventsNote:
+    """A file of TensorBoard's events, the `number`-th of this process. It belongs to the supervisor from now on."""
+
+    type: ClassVar[str] = "events"
+    path: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileNote:
     """A file to publish: `path` on this machine, and how the contract's Artifact describes it."""
@@ -242,6 +251,7 @@ Note: TypeAlias = (
     | SamplesNote
     | LogNote
     | CheckpointNote
+    | EventsNote
     | ResultNote
     | StoppedNote
     | FailedNote

@@ -20,6 +20,7 @@ from bloomery_worker.checkpoints import Checkpoints
 from bloomery_worker.client import FencedError, WorkerClient
 from bloomery_worker.ending import Conclusion, Ended, Failed, Stopped, with_energy
 from bloomery_worker.energy import MILLI, Counter, EnergyMeter, processor_counters
+from bloomery_worker.event_files import EventFiles
 from bloomery_worker.events import (
     log_event,
     metrics_event,
@@ -35,6 +36,7 @@ from bloomery_worker.load import LoadMeter
 from bloomery_worker.loops import Loops
 from bloomery_worker.messages import (
     CheckpointNote,
+    EventsNote,
     FailedNote,
     LogNote,
     MetricsNote,
@@ -93,10 +95,12 @@ class Attempt:
         self._reporter = Reporter(client, self._spool, interval=REPORT_INTERVAL, obey=self._obey)
         self._uploads = Uploads(client, http)
         self._checkpoints = Checkpoints(self._uploads, self._reporter.add)
+        self._event_files = EventFiles(self._uploads, self._warn)
         self._order, self._ordered, self._ordered_at = Order(), asyncio.Event(), 0.0
         self._loops = Loops(warn=self._warn, fenced=lambda: self._obey(Order(fenced=True)), ended=self._ordered.set)
         self._loops.add("reporter", self._reporter.turn)
         self._loops.add("checkpoint uploader", self._checkpoints.turn)
+        self._loops.add("uploader of events", self._event_files.turn)
         self._loops.add("watch over the trainer process", self._watch)
         self._trainer_busy = False
         self._last_sign = time.monotonic()
@@ -112,7 +116,7 @@ class Attempt:
             start = await self._bind()
             if start is None:
                 return LastWords(ExitCode.STOPPED, finished=False)
-            self._checkpoints.epoch = start.resume_epoch
+            self._checkpoints.epoch = self._event_files.resume_epoch = start.resume_epoch
             asked = start.job.effective_parameters.fields
             self._checkpoints.every, self._checkpoints.keep = (
                 int(asked[name].number_value) if name in asked else 0 for name in ("save_every", "keep")
@@ -141,6 +145,8 @@ class Attempt:
             ended = with_energy(await self._until_ended(work), self._energy.read())
         if not (isinstance(ended, ResultNote) or self._order.force or self._loops.lost):
             await self._checkpoints.settle(self._seconds_left())
+        if not (self._order.force or self._loops.lost):
+            await self._event_files.settle(self._seconds_left())
         conclusion = Conclusion(self._client, self._uploads, self._reporter, patience=self._seconds_left())
         return await conclusion.conclude(ended, epoch=self._checkpoints.epoch)
 
@@ -187,8 +193,8 @@ class Attempt:
                 self._reporter.add(samples_event(note))
             case LogNote():
                 self._reporter.add(log_event(note))
-            case CheckpointNote():
-                self._checkpoints.put(note)
+            case CheckpointNote() | EventsNote():
+                self._keep(note)
             case ResultNote():
                 return note
             case StoppedNote(epoch):
@@ -196,6 +202,12 @@ class Attempt:
             case FailedNote(failure):
                 return Failed(failure, self._trainer.log_tail())
         return None
+
+    def _keep(self, note: CheckpointNote | EventsNote) -> None:
+        if isinstance(note, CheckpointNote):
+            self._checkpoints.put(note)
+        else:
+            self._event_files.put(note)
 
     def _take_progress(self, note: ProgressNote) -> None:
         self._reporter.enter(note.phase)

@@ -133,7 +133,10 @@ def _run(job: JobSpec, send: Callable[[Note], None], stop: threading.Event) -> L
         context.progress(ProgressNote(phase="preparing"))
         recipe = load_recipe(job.module)
         recipe.preflight(context)
-        return _result_note(recipe.run(context), context)
+        note = _result_note(recipe.run(context), context)
+        if job.kind == "TRAIN":
+            context.board.parameters(job.parameters, note.metrics)
+        return note
     except StopRequestedError as stopped:
         return StoppedNote(stopped.epoch)
     except Exception as problem:  # noqa: BLE001 - whatever a recipe raises becomes the reason that people see
@@ -141,6 +144,8 @@ def _run(job: JobSpec, send: Callable[[Note], None], stop: threading.Event) -> L
         with suppress(OSError):
             traceback.print_exc()
         return FailedNote(classify(problem, smaller=context.smaller))
+    finally:
+        context.board.hand_over(last=True)
 
 
 def _result_note(result: Result, context: Context) -> ResultNote:

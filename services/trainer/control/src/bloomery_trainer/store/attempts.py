@@ -15,6 +15,8 @@ from bloomery_trainer.store.tables import OPEN, artifacts, attempts, checkpoints
 from bloomery_trainer.store.tables import jobs as job_rows
 
 Present = tuple[Job, Attempt | None]
+EVENTS = "tensorboard/"
+"""What the roles of files of events begin with."""
 _AT_ONCE = 100
 _COLUMNS = [attempts.c[column.name] for column in fields(Attempt)]
 # Every report of a worker runs these, and building a statement costs more than running it.
@@ -138,6 +140,12 @@ async def kept_artifacts(tx: Transaction, job_uid: str, attempt: int) -> dict[st
     query = sa.select(artifacts.c.artifact).where(artifacts.c.job_uid == job_uid, artifacts.c.attempt == attempt)
     found: sa.ScalarResult[Artifact] = await tx.scalars(query)
     return {artifact.role: artifact for artifact in found}
+
+
+async def event_files(tx: Transaction, job_uid: str) -> list[Artifact]:
+    """The files of TensorBoard's events that workers of a job uploaded, in the order in which they are read."""
+    query = sa.select(artifacts.c.artifact).where(artifacts.c.job_uid == job_uid, artifacts.c.role.startswith(EVENTS))
+    return list(await tx.scalars(query.order_by(artifacts.c.attempt, artifacts.c.role)))
 
 
 async def drop_artifacts(tx: Transaction, job_uid: str, attempt: int, roles: Sequence[str]) -> None:

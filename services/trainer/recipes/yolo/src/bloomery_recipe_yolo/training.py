@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bloomery_recipe_yolo import augmenting, kept, rehearsal
+from bloomery_recipe_yolo import augmenting, figures, kept, rehearsal
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
@@ -17,7 +17,6 @@ from bloomery_recipe_yolo.names import table
 from bloomery_recipe_yolo.optimizing import original
 from bloomery_recipe_yolo.progress import Observer
 from bloomery_recipe_yolo.sampling import Sampler
-from bloomery_recipe_yolo.tensorboard import EVENTS_FILE, write_events
 from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
@@ -125,6 +124,7 @@ def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid) -> Exac
     observer.attach(trainer)
     trainer.add_callback("on_pretrain_routine_end", augmenting.check)
     Sampler(context, flavour, image_size(context.parameters)).attach(trainer)
+    figures.attach(context, trainer)
     try:
         trainer.train()
     except RuntimeError as problem:
@@ -205,7 +205,6 @@ def _export(context: Context, flavour: Flavour, model: TrainedModel, *, epochs: 
 
 def _write_tables(published: Path, epochs: str) -> None:
     (published / "metrics.csv").write_text(epochs, encoding="utf-8")
-    write_events(epochs, published / EVENTS_FILE)
 
 
 def _files(published: Path) -> tuple[FileNote, ...]:
@@ -215,7 +214,6 @@ def _files(published: Path) -> tuple[FileNote, ...]:
     return (
         note("checkpoint", BEST_FILE, "application/octet-stream"),
         note("metrics", "metrics.csv", "text/csv"),
-        note("tensorboard", EVENTS_FILE, "application/octet-stream"),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,4 +67,8 @@ def measured(cluster: Cluster, folder: Path) -> Iterator[PrometheusServer]:
     assert configuration.pop("kubernetes_sd_configs") == [{"role": "pod"}]
     configuration["file_sd_configs"] = [{"files": [str(file)]}]
     with run_prometheus(folder, [configuration], measuring.ALERTS, every="2s") as prometheus:
+        deadline = time.monotonic() + 120
+        while not prometheus.query("up"):
+            assert time.monotonic() < deadline
+            time.sleep(1)
         yield prometheus

@@ -78,7 +78,7 @@ def test_the_commands_of_the_readme_work_while_each_component_loses_a_pod(releas
     asked = "bloomery predict --deployment cells --project cells --threshold 0.01 --output json"
     seen = json.loads(release.runs(f"{asked} examples/blood-cells/JPEGImages/BloodImage_00007.jpg", folder=desk))
     assert seen
-    release.runs("bloomery deploy delete cells --project cells", folder=desk)
+    release.runs("bloomery deploy delete cells --yes --project cells", folder=desk)
 
 
 def test_files_go_there_and_back_by_signed_urls_from_outside(release: Installation, desk: Path) -> None:
@@ -219,4 +219,4 @@ def test_prometheus_measures_every_pod_and_all_that_dashboards_show(
         jobs = {sample["metric"]["job"] for sample in prometheus.query("count by (job) (up)")}
         assert jobs == {*yaml.safe_load((CHART / "values.yaml").read_text())["services"], "triton", "minio"}
         assert prometheus.query("sum(max_over_time(bloomery_reconciler_leader[1m])) >= 1")
-    release.runs("bloomery deploy delete measured --project measured", folder=desk)
+    release.runs("bloomery deploy delete measured --yes --project measured", folder=desk)

@@ -184,13 +184,14 @@ class People:
     seen: list[Seen] = field(default_factory=list)
     asked: int = 0
     failures: list[str] = field(default_factory=list)
+    watching: list[asyncio.Task[None]] = field(default_factory=list)
+    """The watches, which end with the job."""
     bare: Counter[grpc.StatusCode] = field(default_factory=Counter)
     """The codes of calls that were not repeated, as by a client without any care."""
 
     @asynccontextmanager
-    async def busy(self) -> AsyncIterator[list[asyncio.Task[None]]]:
-        """Watch and ask for as long as the block runs; the watches, which end with the job."""
-        watching: list[asyncio.Task[None]] = []
+    async def busy(self) -> AsyncIterator[None]:
+        """Watch and ask for as long as the block runs."""
         asking: list[asyncio.Task[None]] = []
         async with AsyncExitStack() as clients:
             try:
@@ -205,18 +206,21 @@ class People:
                     job = await client.job(self.job)
                     for _ in range(ON_A_CONNECTION):
                         self.seen.append([])
-                        watching.append(asyncio.create_task(self._watch(job, self.seen[-1])))
-                yield watching
+                        self.watching.append(asyncio.create_task(self._watch(job, self.seen[-1])))
+                yield
             finally:
-                for task in (*asking, *watching):
+                for task in (*asking, *self.watching):
                     task.cancel()
-                await asyncio.gather(*asking, *watching, return_exceptions=True)
+                await asyncio.gather(*asking, *self.watching, return_exceptions=True)
 
     async def all_see(self, beyond: int, *, seconds: float = 300) -> None:
-        """Wait until every watcher has events beyond a sequence."""
-        async with asyncio.timeout(seconds):
-            while min(seen[-1][0] if seen else 0 for seen in self.seen) <= beyond:  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
+        """Wait until every watcher has events beyond a sequence. Raise what has ended one."""
+        deadline = time.monotonic() + seconds
+        while late := [seen[-1] if seen else None for seen in self.seen if not seen or seen[-1][0] <= beyond]:
+            for ended in filter(asyncio.Task.done, self.watching):
+                ended.result()
+            assert time.monotonic() < deadline, f"{len(late)} watchers last saw {late[:5]}, at {time.monotonic():.0f}"
+            await asyncio.sleep(0.2)
 
     @property
     def last(self) -> int:

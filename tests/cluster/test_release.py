@@ -65,8 +65,8 @@ def test_the_commands_of_the_readme_work_while_each_component_loses_a_pod(releas
                 said.append(printed)
                 if printed.startswith("RUNNING"):
                     release.lose_one_of_each(*REPLICATED)
-        assert train.returncode == 0, said
-        assert any(printed.startswith("epoch 5/5") for printed in said), said
+        assert train.returncode == 0, "".join(said)
+        assert any(printed.startswith("epoch 5/5") for printed in said), "".join(said)
         assert "SUCCEEDED\n" in said
         release.settles()
     assert (desk / "cells-yolo/data.yaml").exists()

@@ -61,7 +61,7 @@ async def test_a_training_and_its_watchers_outlive_upgrade_rollback_and_uninstal
         name = await started(client, examples_dir / "blood-cells")
         (worker,) = await release.workers()
         people = People(release.endpoint, token, name, WATCHERS)
-        async with people.busy() as watching:
+        async with people.busy():
             await people.all_see(3)
             await through(people, "leader killed", leader_killed(release))
             await through(people, "upgrade", release.deploy("upgrade", CHART))
@@ -78,7 +78,7 @@ async def test_a_training_and_its_watchers_outlive_upgrade_rollback_and_uninstal
             assert (same["metadata"]["uid"], job.proto.attempt) == (worker["metadata"]["uid"], 1)
             await job.cancel()
             async with asyncio.timeout(SECONDS):
-                await asyncio.gather(*watching)
+                await asyncio.gather(*people.watching)
             last = (await job.refresh()).proto.last_sequence
         assert [[sequence for sequence, _ in seen] for seen in people.seen] == [list(range(1, last + 1))] * WATCHERS
     await until(release.workers, lambda pods: not pods, seconds=SECONDS)

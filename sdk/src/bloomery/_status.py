@@ -57,6 +57,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> BloomeryError:
         status = None
     if status is None:
         status = status_pb2.Status(code=error.code().value[0], message=error.details() or error.code().name)
+        # A server says more of a fault of its own: a proxy resets the streams of one that died (RFC 9113, 7:
+        # INTERNAL_ERROR), which gRPC calls by the same name.
+        if error.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in status.message:
+            return errors.Unavailable(status.message)
     return from_status(status)
 
 

@@ -1,0 +1,54 @@
+"""What a proxy does to streams of a server that died: it resets them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bloomery import errors
+from bloomery._address import Address
+from bloomery._session import Session
+from bloomery.training import v1 as training
+
+# Of HTTP/2 (RFC 9113, 6): types of frames, flags, and the code of an error.
+HEADERS, RST_STREAM, SETTINGS = 1, 3, 4
+ACK, END_HEADERS = 1, 4
+INTERNAL_ERROR = 2
+PREFACE = 24
+# `:status: 200` and `content-type: application/grpc` (RFC 7541, appendix A and 6.2.2).
+ANSWER = b"\x88" + b"\x0f\x10" + bytes([16]) + b"application/grpc"
+
+
+def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+    return len(content).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + content
+
+
+async def reset_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the headers of each stream, and reset it then."""
+    await reader.readexactly(PREFACE)
+    writer.write(frame(SETTINGS, 0, 0, b""))
+    while head := await reader.read(9):
+        await reader.readexactly(int.from_bytes(head[:3]))
+        kind, flags, stream = head[3], head[4], int.from_bytes(head[5:])
+        if kind == SETTINGS and not flags & ACK:
+            writer.write(frame(SETTINGS, ACK, 0, b""))
+        if kind == HEADERS:
+            writer.write(frame(HEADERS, END_HEADERS, stream, ANSWER))
+            writer.write(frame(RST_STREAM, 0, stream, INTERNAL_ERROR.to_bytes(4)))
+    writer.close()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[Session]:
+    server = await asyncio.start_server(reset_all, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    session = Session(Address(f"127.0.0.1:{port}", "secret"))
+    yield session
+    await session.close()
+    server.close()
+
+
+async def test_a_stream_that_a_proxy_resets_may_be_opened_again(session: Session) -> None:
+    with pytest.raises(errors.Unavailable, match="RST_STREAM"):
+        async for _ in session.stream(session.jobs.WatchJob, training.WatchJobRequest(name="projects/p/jobs/j")):
+            pass

@@ -140,7 +140,11 @@ class Fake:
         if isinstance(fault, Hang):
             await asyncio.sleep(60)
         answer = self.answers[name]
-        reply = answer(request) if callable(answer) else answer
+        try:
+            reply = answer(request) if callable(answer) else answer
+        except BloomeryError as refused:
+            await _abort(context, refused)
+            raise
         context.set_trailing_metadata((("x-bloomery-version", "9.8.7"),))
         if isinstance(fault, DropReply):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")

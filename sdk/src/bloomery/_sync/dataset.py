@@ -21,6 +21,8 @@ class DatasetVersion(Handle[dataset.DatasetVersion], DatasetVersionFields):
     export_losses = blocking(AsyncDatasetVersion.export_losses)
     train = wrapping(AsyncDatasetVersion.train, Job)
     train_grid = wrapping(AsyncDatasetVersion.train_grid, JobGroup)
+    train_search = wrapping(AsyncDatasetVersion.train_search, JobGroup)
+    train_halving = wrapping(AsyncDatasetVersion.train_halving, JobGroup)
     model_versions = listing(AsyncDatasetVersion.model_versions, ModelVersion)
     delete = blocking(AsyncDatasetVersion.delete)
 

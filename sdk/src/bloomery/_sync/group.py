@@ -4,7 +4,7 @@ from bloomery._aio.group import AsyncJobGroup
 from bloomery._fields import JobGroupFields
 from bloomery._sync.base import Handle
 from bloomery._sync.job import Job
-from bloomery._sync.portal import chained, listing
+from bloomery._sync.portal import chained, listing, wrapping
 from bloomery.training import v1 as training
 
 
@@ -13,5 +13,6 @@ class JobGroup(Handle[training.JobGroup], JobGroupFields):
 
     refresh = chained(AsyncJobGroup.refresh)
     jobs = listing(AsyncJobGroup.jobs, Job)
+    best = wrapping(AsyncJobGroup.best, Job)
     cancel = chained(AsyncJobGroup.cancel)
     wait = chained(AsyncJobGroup.wait)

@@ -24,7 +24,7 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
 
 def values(texts: Iterable[str], option: str) -> dict[str, float | str | bool]:
     """The same with numbers and booleans read as such."""
-    return {key: _value(text) for key, text in pairs(texts, option).items()}
+    return {key: value(text) for key, text in pairs(texts, option).items()}
 
 
 def lists(texts: Iterable[str], option: str) -> dict[str, list[float | str | bool]]:
@@ -32,7 +32,7 @@ def lists(texts: Iterable[str], option: str) -> dict[str, list[float | str | boo
     found: dict[str, list[float | str | bool]] = {}
     for text in texts:
         for key, listed in pairs([text], option).items():
-            found.setdefault(key, []).extend(_value(part) for part in listed.split(","))
+            found.setdefault(key, []).extend(value(part) for part in listed.split(","))
     return found
 
 
@@ -51,12 +51,13 @@ def numbers(text: str, count: int, option: str) -> list[float]:
     return found
 
 
-def _value(text: str) -> float | str | bool:
+def value(text: str) -> float | str | bool:
+    """A number or a boolean where a text is one, else the text."""
     try:
-        value = json.loads(text)
+        read = json.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, int | float | bool) else text
+    return read if isinstance(read, int | float | bool) else text
 
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bloomery.cli._history import headline
+from bloomery.cli._jobs import show_job
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import grid, listing, show
 
@@ -48,6 +49,20 @@ def cancel(
     """Ask all jobs of a group to stop, after a checkpoint."""
     with connect(project) as client:
         show_group(client.job_group(group).cancel(force=force), output)
+
+
+@app.command(epilog="Example: bloomery groups best sweep --by recall/platelets")
+def best(
+    group: GroupArgument,
+    by: Annotated[
+        str, typer.Option(help="Measurement, such as map50; by default best_by of the jobs, else map50_95 or accuracy.")
+    ] = "",
+    project: ProjectOption = None,
+    output: OutputOption = Output.table,
+) -> None:
+    """Show the job of a group with the best measurement, of those that have succeeded."""
+    with connect(project) as client:
+        show_job(client.job_group(group).best(by), output)
 
 
 def show_search(group: "JobGroup", output: Output, *, follow: bool) -> None:

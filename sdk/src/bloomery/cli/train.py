@@ -9,6 +9,7 @@ from bloomery.cli import _config
 from bloomery.cli._making import show_making
 from bloomery.cli._options import LARGEST, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
+from bloomery.cli._searching import search
 from bloomery.cli.groups import show_search
 
 EXAMPLE = "Example: bloomery train cells-v@1 --recipe yolo-detect --set epochs=5 --set imgsz=320 --follow"
@@ -53,6 +54,20 @@ def run(
             metavar="KEY=VALUE,...", help="Start a job for each value, in a --group; several make all combinations."
         ),
     ] = None,
+    search_: Annotated[
+        int | None,
+        typer.Option(
+            "--search",
+            metavar="N",
+            min=1,
+            max=10_000,
+            help="Start so many random trials, in a --group, of --set KEY=log:1e-4..1e-2, KEY=1..5 or KEY=A|B.",
+        ),
+    ] = None,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="Of a --search: short trials first, the better third goes on; waits.")
+    ] = False,
+    search_seed: Annotated[int, typer.Option(help="Of a --search: the same seed tries the same.")] = 0,
     cpus: Annotated[float, typer.Option(min=0, help="Processor cores; 0 for the recipe's default.")] = 0,
     memory: Annotated[
         int | None, typer.Option(parser=size, metavar="SIZE", help="Such as 4GiB; the recipe's default otherwise.")
@@ -71,6 +86,10 @@ def run(
         raise typer.BadParameter("is needed, here or in the file of --config", param_hint="--recipe")
     if grid and (name or not group):
         raise typer.BadParameter("needs a --group, and makes several jobs, so that no --name fits", param_hint="--grid")
+    if search_ and (name or grid or not group):
+        raise typer.BadParameter("needs a --group, and goes with neither --name nor --grid", param_hint="--search")
+    if halving and not search_:
+        raise typer.BadParameter("needs --search N: the trials of the first round", param_hint="--halving")
     common: dict[str, Any] = {
         "model": model or given.model,
         "base": base or given.base,
@@ -85,7 +104,10 @@ def run(
     }
     with connect(project) as client:
         found = client.dataset_version(version)
-        if grid:
+        if search_:
+            made = search(found, recipe or given.recipe, search_, common, seed=search_seed, halving=halving)
+            show_search(made, output, follow=follow_)
+        elif grid:
             show_search(
                 found.train_grid(recipe or given.recipe, lists(grid, "--grid"), **common), output, follow=follow_
             )

@@ -16,9 +16,10 @@ PACKAGES = {
     "inference": ROOT / "services/inference/src/bloomery_inference",
     "worker": ROOT / "services/trainer/worker/src/bloomery_worker",
     "onnx": ROOT / "services/trainer/recipes/onnx/src/bloomery_recipe_onnx",
+    "detr": ROOT / "services/trainer/recipes/detr/src/bloomery_recipe_detr",
     "timm": ROOT / "services/trainer/recipes/timm/src/bloomery_recipe_timm",
 }
-SERVICES = PACKAGES.keys() - {"worker", "onnx", "timm"}
+SERVICES = PACKAGES.keys() - {"worker", "onnx", "detr", "timm"}
 NAME = re.compile(r"`([^`]+)`")
 
 

@@ -57,6 +57,12 @@ def classifier(tags: Version, trainings: Path) -> FakeTrainer:
 
 
 @pytest.fixture(scope="session")
+def detr(cells: Version, trainings: Path) -> FakeTrainer:
+    """The service after a worker has trained a detector of transformers for it."""
+    return trained("detr-detect", cells, trainings, network="rtdetr_tiny")
+
+
+@pytest.fixture(scope="session")
 def resnet(tags: Version, trainings: Path) -> FakeTrainer:
     """The service after a worker has trained a network of timm for it."""
     return trained("classify-resnet", tags, trainings)

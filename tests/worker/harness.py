@@ -202,9 +202,9 @@ _LEFT = ("events", "phases", "stalled", "kept", "finished")
 """What a training leaves with the service, beside blobs."""
 
 
-def trained(name: str, version: Version, shared: Path) -> FakeTrainer:
+def trained(name: str, version: Version, shared: Path, **more: object) -> FakeTrainer:
     """The service after a training from scratch, which one of the processes that share `shared` does for all."""
-    trainer = trainer_for(job(name, "TRAIN", base="scratch", **TINY), recipe(name), version)
+    trainer = trainer_for(job(name, "TRAIN", base="scratch", **{**TINY, **more}), recipe(name), version)
     folder = shared / name
     folder.mkdir(exist_ok=True)
     left = folder / "left"

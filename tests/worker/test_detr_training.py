@@ -1,0 +1,32 @@
+"""Real trainings of `detr-detect`, small enough for seconds."""
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from bloomery.training.v1 import ModelFacts, ModelInput
+from bloomery.vision.v1 import TASK_TYPE_DETECT
+from tests.worker.fake_trainer import FakeTrainer
+from tests.worker.sample_data import Version
+
+pytestmark = [pytest.mark.real_training, pytest.mark.timeout(300)]
+
+
+def test_a_training_publishes_a_measured_model(detr: FakeTrainer, cells: Version) -> None:
+    assert detr.finished is not None
+    success = detr.finished.success
+    files = {artifact.role for artifact in success.artifacts if not artifact.role.startswith("variant/")}
+    assert files == {"checkpoint", "metrics", "evaluation", "figures", "report"}
+    assert {"val/map50", "test/map50", "test/map50_95"} <= set(success.metrics)
+    assert success.model == ModelFacts(
+        task=TASK_TYPE_DETECT,
+        classes=cells.classes,
+        input=ModelInput(height=64, width=64, resize="letterbox"),
+        decoder="yolo-end-to-end",
+        license="Apache-2.0",
+        base="scratch",
+    )
+    details = MessageToDict(success.details)
+    assert details["network"] == "rt_detr"
+    [variant] = success.variants
+    assert (variant.id, variant.failure) == ("onnx-fp32", "")
+    assert variant.parity.passed

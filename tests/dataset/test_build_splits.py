@@ -61,7 +61,7 @@ async def test_images_without_an_official_split_go_where_the_spec_says(
     left_out: dict[str, int],
 ) -> None:
     for number, split in enumerate(["train", "val", ""]):
-        fake.add(number, [box()], split=split)
+        fake.add(number, [box()] * 10, split=split)
     policy = SplitPolicy(method=SplitPolicy.METHOD_OFFICIAL, unassigned=unassigned)
 
     version = await service.build(DatasetSpec(task=DETECT.task, split=policy))

@@ -98,7 +98,9 @@ def version_message(version: Version) -> DatasetVersion:
     if version.plan:
         message.read_sequence = version.plan.read_sequence
     if version.product:
-        message.warnings.extend(map(_problem, advice(version.spec.split, version.product.statistics)))
+        message.warnings.extend(
+            map(_problem, advice(version.spec.split, version.product.statistics, version.product.classes))
+        )
         message.classes.extend(version.product.classes)
         message.statistics.CopyFrom(_statistics_message(version.product.statistics))
         message.content_hash = version.product.content_hash
@@ -212,6 +214,8 @@ def _statistics_message(statistics: Statistics) -> DatasetStatistics:
         adjusted_shapes=statistics.adjusted_shapes,
         source_image_count=statistics.source_image_count,
         source_shape_count=statistics.source_shape_count,
+        relative_sides=statistics.relative_sides,
+        copies_apart=statistics.copies_apart,
     )
 
 

@@ -238,6 +238,8 @@ class Statistics:
     """Counts of a version. `image_sides`: least width, greatest width, least height, greatest height, in pixels.
 
     `source_image_count` and `source_shape_count` are what was read: all that is kept and all that is left out.
+    `relative_sides` are eleven deciles of the shapes' shorter sides as shares of their images' longer ones, and
+    `copies_apart` counts images that have a copy in another part, as far as names tell.
     """
 
     splits: tuple[SplitCounts, ...] = ()
@@ -249,6 +251,8 @@ class Statistics:
     adjusted_shapes: Mapping[str, int] = field(default_factory=dict)
     source_image_count: int = 0
     source_shape_count: int = 0
+    relative_sides: tuple[float, ...] = ()
+    copies_apart: int = 0
 
     @property
     def image_count(self) -> int:

@@ -401,7 +401,8 @@ class DatasetVersion(message.Message):
     @builtins.property
     def warnings(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
         """What is probably not meant, counted, with what to do about it: NO_TRAINING_IMAGES, NO_VALIDATION_IMAGES, NO_TEST_IMAGES (a part that was asked for, or
-        that an official split should have, is empty). Empty until READY. Output only.
+        that an official split should have, is empty); TINY_CLASS (fewer than 10 examples in train), CLASS_WITHOUT_TRAINING_IMAGES, CLASS_WITHOUT_VALIDATION_IMAGES, each with the names of classes;
+        COPIES_IN_SEVERAL_PARTS (names say that images are copies of one image, and they are in several parts). Empty until READY. Output only.
         """
 
     def __init__(
@@ -591,6 +592,8 @@ class DatasetStatistics(message.Message):
     ADJUSTED_SHAPES_FIELD_NUMBER: builtins.int
     SOURCE_IMAGE_COUNT_FIELD_NUMBER: builtins.int
     SOURCE_SHAPE_COUNT_FIELD_NUMBER: builtins.int
+    RELATIVE_SIDES_FIELD_NUMBER: builtins.int
+    COPIES_APART_FIELD_NUMBER: builtins.int
     total_bytes: builtins.int
     """Sum of image sizes in bytes."""
     unassigned_count: builtins.int
@@ -599,6 +602,8 @@ class DatasetStatistics(message.Message):
     """Images of the source that were read: those of all parts and `skipped_images` together; of crops the images that they come from. 0 in versions of before this was counted."""
     source_shape_count: builtins.int
     """Shapes of the source that were read: `shapes` and `crowd_count` of all parts and `skipped_shapes` together. 0 in versions of before this was counted."""
+    copies_apart: builtins.int
+    """Images whose names say that they are copies of one image (Roboflow's `.rf.`) that is in another part too. 0 in versions of before this was counted."""
     @builtins.property
     def splits(self) -> containers.RepeatedCompositeFieldContainer[SplitStatistics]:
         """By part: train, val, test."""
@@ -623,6 +628,12 @@ class DatasetStatistics(message.Message):
         SEGMENT).
         """
 
+    @builtins.property
+    def relative_sides(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
+        """How large shapes are: eleven deciles, the least first, of the shorter sides of their boxes as shares of the longer side of their image. Empty where there are
+        no shapes with an area, and in versions of before this was counted.
+        """
+
     def __init__(
         self,
         *,
@@ -635,10 +646,12 @@ class DatasetStatistics(message.Message):
         adjusted_shapes: abc.Mapping[builtins.str, builtins.int] | None = ...,
         source_image_count: builtins.int = ...,
         source_shape_count: builtins.int = ...,
+        relative_sides: abc.Iterable[builtins.float] | None = ...,
+        copies_apart: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["adjusted_shapes", b"adjusted_shapes", "image_sides", b"image_sides", "skipped_images", b"skipped_images", "skipped_shapes", b"skipped_shapes", "source_image_count", b"source_image_count", "source_shape_count", b"source_shape_count", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["adjusted_shapes", b"adjusted_shapes", "copies_apart", b"copies_apart", "image_sides", b"image_sides", "relative_sides", b"relative_sides", "skipped_images", b"skipped_images", "skipped_shapes", b"skipped_shapes", "source_image_count", b"source_image_count", "source_shape_count", b"source_shape_count", "splits", b"splits", "total_bytes", b"total_bytes", "unassigned_count", b"unassigned_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ import grpc
 
 from bloomery.annotation import v1 as annotation
 from bloomery.annotation.v1 import AnnotationServiceStub, GetProjectRequest
+from bloomery.common.v1 import Problem
 from bloomery.dataset.v1 import (
     AcquireReferenceRequest,
     DatasetServiceStub,
@@ -33,7 +34,8 @@ _IMAGES_SECONDS = 30.0
 class DatasetFacts:
     """A dataset version: its name with its number, what it is for, its manifest and classes.
 
-    `unready` is empty for a READY one, else what to do until it is.
+    `unready` is empty for a READY one, else what to do until it is. `warnings` is what the dataset service says of it,
+    and `relative_sides` are its deciles of the sizes of objects.
     """
 
     name: str
@@ -42,6 +44,8 @@ class DatasetFacts:
     manifest: Artifact
     classes: tuple[str, ...]
     unready: str
+    warnings: tuple[Problem, ...] = ()
+    relative_sides: tuple[float, ...] = ()
 
 
 class Neighbours:
@@ -139,6 +143,8 @@ class Neighbours:
             ),
             classes=tuple(version.classes),
             unready=_unready(version),
+            warnings=tuple(version.warnings),
+            relative_sides=tuple(version.statistics.relative_sides),
         )
 
     async def hold(self, dataset_version: str, holder: str, title: str) -> None:

@@ -1,7 +1,8 @@
-"""What a proxy does to streams of a server that died: it resets them."""
+"""What a proxy does to streams of a server that died: it resets them, or ends them without a status."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -11,8 +12,8 @@ from bloomery._session import Session
 from bloomery.training import v1 as training
 
 # Of HTTP/2 (RFC 9113, 6): types of frames, flags, and the code of an error.
-HEADERS, RST_STREAM, SETTINGS = 1, 3, 4
-ACK, END_HEADERS = 1, 4
+DATA, HEADERS, RST_STREAM, SETTINGS = 0, 1, 3, 4
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
 INTERNAL_ERROR = 2
 PREFACE = 24
 # `:status: 200` and `content-type: application/grpc` (RFC 7541, appendix A and 6.2.2).
@@ -23,8 +24,15 @@ def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
     return len(content).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + content
 
 
-async def reset_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer the headers of each stream, and reset it then."""
+ENDS = {
+    "reset": (RST_STREAM, 0, INTERNAL_ERROR.to_bytes(4)),
+    "ended": (DATA, END_STREAM, b""),
+}
+
+
+async def break_all(how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the headers of each stream, and break it then."""
+    kind_of_end, flags_of_end, content = ENDS[how]
     await reader.readexactly(PREFACE)
     writer.write(frame(SETTINGS, 0, 0, b""))
     while head := await reader.read(9):
@@ -34,13 +42,13 @@ async def reset_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
             writer.write(frame(SETTINGS, ACK, 0, b""))
         if kind == HEADERS:
             writer.write(frame(HEADERS, END_HEADERS, stream, ANSWER))
-            writer.write(frame(RST_STREAM, 0, stream, INTERNAL_ERROR.to_bytes(4)))
+            writer.write(frame(kind_of_end, flags_of_end, stream, content))
     writer.close()
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[Session]:
-    server = await asyncio.start_server(reset_all, "127.0.0.1", 0)
+@pytest.fixture(params=ENDS)
+async def session(request: pytest.FixtureRequest) -> AsyncIterator[Session]:
+    server = await asyncio.start_server(partial(break_all, request.param), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     session = Session(Address(f"127.0.0.1:{port}", "secret"))
     yield session
@@ -48,7 +56,7 @@ async def session() -> AsyncIterator[Session]:
     server.close()
 
 
-async def test_a_stream_that_a_proxy_resets_may_be_opened_again(session: Session) -> None:
-    with pytest.raises(errors.Unavailable, match="RST_STREAM"):
+async def test_a_stream_that_a_proxy_breaks_may_be_opened_again(session: Session) -> None:
+    with pytest.raises(errors.Unavailable, match=r"Stream removed|RST_STREAM"):
         async for _ in session.stream(session.jobs.WatchJob, training.WatchJobRequest(name="projects/p/jobs/j")):
             pass

@@ -31,6 +31,10 @@ _ERRORS: dict[grpc.StatusCode, type[BloomeryError]] = {
     grpc.StatusCode.INTERNAL: errors.Internal,
     grpc.StatusCode.UNIMPLEMENTED: errors.Unsupported,
 }
+# A proxy ends or resets the streams of a server that died, which gRPC names as a server's own faults: of these a server
+# says more than a message.
+_BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+_BREAKS = ("Stream removed", "RST_STREAM")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _LOOK = {
@@ -57,9 +61,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> BloomeryError:
         status = None
     if status is None:
         status = status_pb2.Status(code=error.code().value[0], message=error.details() or error.code().name)
-        # A server says more of a fault of its own: a proxy resets the streams of one that died (RFC 9113, 7:
-        # INTERNAL_ERROR), which gRPC calls by the same name.
-        if error.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in status.message:
+        if error.code() in _BROKEN and any(word in status.message for word in _BREAKS):
             return errors.Unavailable(status.message)
     return from_status(status)
 

@@ -103,7 +103,7 @@ images: ## build the container images; IMAGES="control worker", BUILDER, PREFIX,
 	@deploy/images/build $(IMAGES)
 
 bench: setup ## every measurement in benchmarks/, or one of them: NAME=predict
-	@for file in benchmarks/$(NAME).py; do echo "== $$file"; PYTHONPATH=tools .venv/bin/python "$$file" $(ARGS); done
+	@for file in benchmarks/$(NAME).py; do echo "== $$file"; PYTHONPATH=tools:. .venv/bin/python "$$file" $(ARGS); done
 
 parts: setup ## install the servers that the tests use: MinIO, PostgreSQL, Triton, Prometheus
 	@PYTHONPATH=tools .venv/bin/python -m real_parts

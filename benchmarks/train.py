@@ -3,18 +3,17 @@
 import csv
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from google.protobuf.json_format import MessageToDict
 
-from bloomery import Client, DatasetVersion, Event
+from bloomery import Client, DatasetVersion
 from bloomery.training.v1 import JOB_KIND_TRAIN, CreateJobRequest, Job, JobServiceStub, Resources
 from harness.data import WEIGHTS, blood_cells, sample, weights
 from harness.measure import Options, Table, median_and_range, options, ratios, report, say
-from harness.peer import Value, Yolo, threads
+from harness.peer import Value, Yolo, effective, milestones, threads
 from harness.server import Server, running_server, scratch
 
 EPOCHS = 3
@@ -85,32 +84,14 @@ def ours(server: Server, client: Client, training: Training, cpus: int) -> tuple
     return Run(per_epoch(ends), marks["first step"], job.check().metrics["val/map50"], marks), job.proto
 
 
-OURS = ("export", "multi_label", "sample_predictions")
-"""Parameters that the library does not know."""
-
-
-def milestones(events: Iterable[Event]) -> dict[str, float]:
-    """When each state and phase was first seen, by the clock of the machine."""
-    found: dict[str, float] = {}
-    for event in events:
-        name = event.state or event.proto.progress.phase or NAMED.get(event.kind or "", "")
-        if name:
-            found.setdefault(name, event.time.timestamp())
-    return found
-
-
 def bare(training: Training, job: Job, place: Path) -> Run:
     """Run the peer with the job's effective parameters."""
     found = weights()
-    effective = MessageToDict(job.effective_parameters)
-    given = {name: plain(value) for name, value in effective.items() if name not in OURS}
-    if given.get("cache") == "none":
-        given["cache"] = False
     began = time.monotonic()
     lines = Yolo(place).run(
         "detect",
         "train",
-        **given,
+        **effective(job),
         model=str(found or "yolov8n.yaml"),
         data=str(training.data),
         name="run",
@@ -123,11 +104,6 @@ def bare(training: Training, job: Job, place: Path) -> Run:
     return Run(
         per_epoch([float(epoch["time"]) for epoch in table]), started[0], float(table[-1]["metrics/mAP50(B)"]), {}
     )
-
-
-def plain(value: Value) -> Value:
-    """A number without needless decimals: a message knows only real ones."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def per_epoch(ends: Sequence[float]) -> float:
@@ -196,7 +172,6 @@ def start_table(figures: Figures) -> Table:
     return Table(title, ("what", "median (range)"), rows, note)
 
 
-NAMED = {"preflight": "checked", "metrics": "first step"}
 MEANING = {
     "QUEUED": "the reconciler launches the worker",
     "PREPARING": "the supervisor has begun the attempt",

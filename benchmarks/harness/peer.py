@@ -4,10 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.json_format import MessageToDict
+
+from bloomery import Event
+from bloomery.training.v1 import Job
 from harness.measure import ROOT
 from real_parts.uv import ensure_uv
 
@@ -55,7 +59,7 @@ class Yolo:
         given = {"device": "cpu", "project": str(self._folder), "exist_ok": True, **arguments}
         seen: list[Line] = []
         with subprocess.Popen(
-            [COMMAND, *words, *_pairs(given)],
+            [COMMAND, *words, *pairs(given)],
             env=self._environment,
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
@@ -71,5 +75,37 @@ class Yolo:
             raise SystemExit("".join(line.text for line in seen[-30:]))
 
 
-def _pairs(arguments: Mapping[str, Value]) -> Sequence[str]:
+def pairs(arguments: Mapping[str, Value]) -> Sequence[str]:
+    """Arguments as the command takes them."""
     return [f"{name}={value}" for name, value in arguments.items()]
+
+
+OURS = ("export", "multi_label", "sample_predictions")
+"""Parameters that the library does not know."""
+
+
+def effective(job: Job) -> dict[str, Value]:
+    """The effective parameters of a training as arguments of the command."""
+    told = MessageToDict(job.effective_parameters)
+    given = {name: plain(value) for name, value in told.items() if name not in OURS}
+    if given.get("cache") == "none":
+        given["cache"] = False
+    return given
+
+
+def plain(value: Value) -> Value:
+    """A number without needless decimals: a message knows only real ones."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_NAMED = {"preflight": "checked", "metrics": "first step"}
+
+
+def milestones(events: Iterable[Event]) -> dict[str, float]:
+    """When each state and phase of a job was first seen, by the clock of the machine."""
+    found: dict[str, float] = {}
+    for event in events:
+        name = event.state or event.proto.progress.phase or _NAMED.get(event.kind or "", "")
+        if name:
+            found.setdefault(name, event.time.timestamp())
+    return found

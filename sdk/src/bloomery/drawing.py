@@ -31,7 +31,7 @@ def draw(image: bytes | Path | Image.Image, shapes: Sequence[vision.Shape]) -> I
 
     One that is open already is taken as its pixels are, and not changed.
     """
-    canvas = image.convert("RGB") if isinstance(image, Image.Image) else _shown(image)
+    canvas = image.convert("RGB") if isinstance(image, Image.Image) else opened(image)
     pen = ImageDraw.Draw(canvas, "RGBA")
     stroke = max(2, round(max(canvas.size) / 320))
     font = ImageFont.load_default(max(12.0, max(canvas.size) / 45))
@@ -44,9 +44,10 @@ def draw(image: bytes | Path | Image.Image, shapes: Sequence[vision.Shape]) -> I
     return canvas
 
 
-def _shown(image: bytes | Path) -> Image.Image:
-    with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
-        return ImageOps.exif_transpose(opened).convert("RGB")
+def opened(image: bytes | Path) -> Image.Image:
+    """An image as it is shown, RGB."""
+    with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as stored:
+        return ImageOps.exif_transpose(stored).convert("RGB")
 
 
 def _color(label: str) -> str:

@@ -41,7 +41,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "ToGray": Kind("takes the colours away", {}),
         "MotionBlur": Kind("smears along a line", {"blur_limit": "px"}),
-        "GaussianBlur": Kind("is out of focus", {"sigma_limit": "px"}),
+        "GaussianBlur": Kind("blurs, as out of focus", {"sigma_limit": "px"}),
         "Downscale": Kind("loses detail, as from far away", {"scale_range": "times"}),
         "GaussNoise": Kind("adds noise of the sensor", {"std_range": "of white"}),
         "ImageCompression": Kind("compresses as JPEG", {"quality_range": "%"}),

@@ -103,7 +103,8 @@ class Pipeline:
 
         Args:
             image: uint8 [H, W, 3], RGB.
-            boxes: float32 [N, 4], (x1, y1, x2, y2) in pixels inside the image, of its N objects.
+            boxes: float32 [N, 4], (x1, y1, x2, y2) in pixels, of its N objects; what is beyond the border is cut off,
+                and an object of which nothing is left is not kept.
             polygons: outlines of the same objects, float32 [P, 2] each, (x, y) in pixels; empty for none.
             masks: uint8 [N, H, W] of the same objects; None for none.
             points: float32 [K, 2], (x, y) in pixels, of no object in particular.
@@ -123,10 +124,12 @@ class Pipeline:
 
     def _moved(self, given: Augmented) -> Augmented:
         corners = np.concatenate([given.points, *given.polygons])
+        boxes = given.boxes.clip(0, np.tile(given.image.shape[1::-1], 2))
+        whole = (boxes[:, 2:] > boxes[:, :2]).all(1)
         done = self._compose(
             image=given.image,
-            bboxes=given.boxes,
-            object=given.kept,
+            bboxes=boxes[whole],
+            object=given.kept[whole],
             keypoints=corners,
             point=np.arange(len(corners)),
             **({"masks": given.masks} if len(given.masks) else {}),

@@ -13,11 +13,13 @@ from bloomery._choices import chosen
 from bloomery._export import export, label_files
 from bloomery._fields import DatasetFields
 from bloomery._names import parent_of
+from bloomery._previewing import previewed
 from bloomery._results import Progress, Step, unseen
 from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._versions import get_dataset_version
 from bloomery._watch import follow
+from bloomery.augmentation import Sheet
 from bloomery.dataset import v1 as dataset
 
 ExportFormat = Literal["yolo", "coco", "imagefolder"]
@@ -94,6 +96,27 @@ class AsyncDatasetVersion(AsyncTrainings):
         """
         kind = chosen(dataset.ExportFormat, "format", format, get_args(ExportFormat))
         return dict((await label_files(self._session, self.name, kind)).losses)
+
+    async def preview_augmentation(
+        self, policy: str | Path, *, split: str = "train", images: int = 4, variants: int = 3, seed: int = 0
+    ) -> list[Sheet]:
+        """What an augmentation policy makes of its first images: each beside changed copies, with shapes drawn.
+
+        The images are changed here, with the extra `bloomery[augment]`; nothing is written.
+
+        Args:
+            policy: such as "low_contrast,lighting=poor,intensity=high", or a file of one.
+            split: whose images.
+            images: how many at most.
+            variants: changed copies of each.
+            seed: of the changes.
+
+        Raises:
+            InvalidArgument: lists all that is wrong with the policy.
+            FailedPrecondition: the extra is not installed, or the version is not READY.
+            TransferFailed: the object store cannot be reached.
+        """
+        return await previewed(self._session, self.name, policy, split, images, variants, seed)
 
     async def model_versions(self) -> AsyncIterator[AsyncModelVersion]:
         """List the model versions that were made from it, newest first."""

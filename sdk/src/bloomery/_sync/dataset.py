@@ -19,6 +19,7 @@ class DatasetVersion(Handle[dataset.DatasetVersion], DatasetVersionFields):
     export = blocking(AsyncDatasetVersion.export)
     export_with_losses = blocking(AsyncDatasetVersion.export_with_losses)
     export_losses = blocking(AsyncDatasetVersion.export_losses)
+    preview_augmentation = blocking(AsyncDatasetVersion.preview_augmentation)
     train = wrapping(AsyncDatasetVersion.train, Job)
     train_grid = wrapping(AsyncDatasetVersion.train_grid, JobGroup)
     train_search = wrapping(AsyncDatasetVersion.train_search, JobGroup)

@@ -25,6 +25,7 @@ _COMMANDS = {
     "dataset": "dataset",
     "export": "export:run",
     "recipes": "recipes",
+    "augment": "augment",
     "train": "train:run",
     "jobs": "jobs",
     "groups": "groups",

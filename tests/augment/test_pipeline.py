@@ -1,5 +1,8 @@
 """Labels follow the pixels: of every transform, at every intensity, and of whole policies."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,7 +37,7 @@ MOVES = [(part, one.transform) for part in PARTS for one in changes(Policy.parse
 def moving(policy: Policy, only: str = "") -> Pipeline:
     """The pipeline of a policy, of which each transform that moves pixels does so with each image, or one alone."""
     made = Pipeline(policy)
-    for one in made._compose.transforms:
+    for one in made._compose.transforms[0].transforms:
         name = type(one).__name__
         one.p = float(KINDS[name].moves and only in ("", name))
     return made
@@ -128,9 +131,32 @@ def test_the_same_seed_gives_the_same_image_whatever_came_before(policy: Policy,
     assert (one(image, seed=seed).image == other(image, seed=seed).image).all()
 
 
+def test_whether_one_transform_changes_an_image_says_nothing_of_the_others() -> None:
+    made = Pipeline(Policy.parse("low_contrast,moves_or_vibrates,intensity=high"))
+    decided: list[list[bool]] = []
+
+    def listening(decide: Callable[..., bool]) -> Callable[..., bool]:
+        def told(*given: Any, **named: Any) -> bool:
+            decided[-1].append(decide(*given, **named))
+            return decided[-1][-1]
+
+        return told
+
+    for one in made._compose.transforms[0].transforms:
+        one.should_apply = listening(one.should_apply)
+    image = np.full((32, 32, 3), 128, np.uint8)
+    for seed in range(200):
+        decided.append([])
+        made(image, seed=seed)
+    done = np.array(decided, float)
+    assert done.shape == (200, 4)
+    assert np.abs(done.mean(0) - 0.5).max() < 0.15
+    assert np.abs(np.corrcoef(done.T) - np.eye(4)).max() < 0.3
+
+
 def test_what_is_covered_keeps_its_label() -> None:
     made = Pipeline(Policy.parse("partially_hidden,intensity=high"))
-    for one in made._compose.transforms:
+    for one in made._compose.transforms[0].transforms:
         one.p = 1.0
     boxes = np.array([[78, 78, 82, 82], [20, 20, 150, 150]], np.float32)
     masks = np.stack([marked(box)[..., 0] // 255 for box in boxes])

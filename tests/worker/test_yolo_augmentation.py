@@ -81,7 +81,7 @@ def test_a_policy_changes_training_images_and_no_others(
         counts = {len(images["train"][0]["cls"]) for _ in range(8)}
         assert max(counts) == len(images["train"].labels[0]["cls"])
         next(one for one in images["train"].transforms.transforms if hasattr(one, "transform")).transform = None
-        with pytest.raises(AssertionError, match="0 of 8 transforms of the policy are at work"):
+        with pytest.raises(AssertionError, match="policy is not at work"):
             augmenting.check(trainer)
 
 

@@ -15,6 +15,7 @@ import albumentations as A  # noqa: N812 - its own documentation calls it so
 
 from bloomery_augment.bending import Bend
 from bloomery_augment.hiding import HideParts
+from bloomery_augment.independent import Independent
 from bloomery_augment.kinds import KINDS
 from bloomery_augment.policy import Policy
 from bloomery_augment.rules import Change, changes
@@ -43,12 +44,12 @@ _FIXED: Mapping[str, Mapping[str, object]] = MappingProxyType(
 _OURS: Mapping[str, type[A.BasicTransform]] = MappingProxyType({one.__name__: one for one in (Bend, HideParts)})
 
 
-def transforms(policy: Policy) -> list[A.BasicTransform]:
-    """The transforms of a policy, new ones, in the order in which they are done.
+def sequence(policy: Policy) -> Independent:
+    """The transforms of a policy, new ones, in the order in which they are done, as one.
 
-    Each keeps the size of an image (uint8 [H, W, 3], RGB or BGR).
+    It keeps the size of an image (uint8 [H, W, 3], RGB or BGR).
     """
-    return [_transform(change) for change in changes(policy)]
+    return Independent([_transform(change) for change in changes(policy)], p=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,12 @@ class Pipeline:
     """
 
     def __init__(self, policy: Policy, *, seed: int = 0) -> None:
-        made = transforms(policy)
-        self._moves = any(KINDS[type(one).__name__].moves for one in made)
+        self._moves = any(KINDS[change.transform].moves for change in changes(policy))
         labels = {
             "bbox_params": A.BboxParams("pascal_voc", label_fields=["object"]),
             "keypoint_params": A.KeypointParams("xy", label_fields=["point"], remove_invisible=False),
         }
-        self._compose = A.Compose(made, seed=seed, **(labels if self._moves else {}))
+        self._compose = A.Compose([sequence(policy)], seed=seed, **(labels if self._moves else {}))
 
     def __call__(
         self,

@@ -17,9 +17,7 @@ def test_a_preview_shows_each_image_beside_changed_copies_with_shapes(
     project: Project, run: Run, tmp_path: Path
 ) -> None:
     version = project.build_dataset("cats-v", split="100/0/0", include_empty=True).wait()
-    done = run(
-        "augment", "preview", POLICY, f"{project.id}/cats-v@1", "-p", project.id, "--save", tmp_path, "--seed", 3
-    )
+    done = run("augment", "preview", POLICY, "cats-v@1", "-p", project.id, "--save", tmp_path, "--seed", 3)
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == [str(path) for path in sorted(tmp_path.glob("*.jpg"))]
     sheets = version.preview_augmentation(POLICY, images=3, variants=3, seed=3)
@@ -36,7 +34,7 @@ def test_a_preview_shows_each_image_beside_changed_copies_with_shapes(
 
 
 def test_masks_and_tags_are_shown_too(project: Project) -> None:
-    version = project.build_dataset("tags-v", split="100/0/0", kind="segment", include_empty=True).wait()
+    version = project.build_dataset("tags-v", split="100/0/0", task="segment", include_empty=True).wait()
     assert len(version.preview_augmentation("distance=close", images=2, variants=1)) == 2
 
 

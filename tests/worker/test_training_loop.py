@@ -256,4 +256,7 @@ def test_the_earlier_of_two_equal_epochs_is_the_best() -> None:
 def test_steps_and_epochs_are_told(straight: Run) -> None:
     ends = [note for note in straight.told if isinstance(note, MetricsNote) and note.epoch_end]
     assert [note.epoch for note in ends] == [1, 2, 3, 4]
-    assert set(ends[0].values) == {"train/loss", "train/class_loss", "lr", "val/accuracy", "val/loss"}
+    assert set(ends[0].values) == {
+        "train/loss", "train/class_loss", "train/data_wait", "lr", "val/accuracy", "val/loss",
+    }  # fmt: skip
+    assert all(0 < one.values["train/data_wait"] < 1 for one in ends)

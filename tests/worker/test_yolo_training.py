@@ -191,6 +191,7 @@ def test_a_training_tells_its_epochs_and_phases(detector: FakeTrainer) -> None:
     assert [event.metrics.epoch for event in detector.of_kind("metrics") if event.metrics.epoch_end] == [1, 2]
     closing = [event.metrics.values for event in detector.of_kind("metrics") if event.metrics.epoch_end][-1]
     assert {"train/box_loss", "val/map50", "val/map50_95", "lr"} <= set(closing)
+    assert 0 < closing["train/data_wait"] < 1
     assert detector.phases[0] == "preparing"
     assert "evaluating" in detector.phases
     assert "training" in detector.phases

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from bloomery_vision.manifest import ManifestRow
 from bloomery_vision.preprocess import GREY
 from bloomery_worker.dataset import Dataset
 from bloomery_worker.evaluate import ground_truth
+
+if TYPE_CHECKING:
+    from bloomery_augment.pipeline import Pipeline
 
 Pixels = NDArray[np.uint8]
 """RGB [H, W, 3]."""
@@ -102,6 +106,12 @@ def mirrored(scene: Scene, *, across: bool) -> Scene:
     if across:
         return Scene(scene.pixels[:, ::-1], np.stack((width - x2, y1, width - x1, y2), axis=1), scene.classes)
     return Scene(scene.pixels[::-1], np.stack((x1, height - y2, x2, height - y1), axis=1), scene.classes)
+
+
+def changed(scene: Scene, change: "Pipeline", *, seed: int) -> Scene:
+    """The scene as an augmentation policy changes it."""
+    done = change(scene.pixels, boxes=scene.boxes, seed=seed)
+    return Scene(done.image, done.boxes.astype(np.float64), scene.classes[done.kept])
 
 
 def _place(free: int, scale: float, random: np.random.Generator) -> int:

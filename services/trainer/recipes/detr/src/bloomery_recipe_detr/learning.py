@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from bloomery_recipe_detr import networks, published
-from bloomery_recipe_detr.images import Scene, Scenes, framed, mirrored
+from bloomery_recipe_detr.images import Scene, Scenes, changed, framed, mirrored
 from bloomery_vision.decoders import YOLO_END_TO_END
+from bloomery_worker.augmenting import pipeline_of
 from bloomery_worker.context import Context
 from bloomery_worker.evaluate import DetectionEvaluator
 from bloomery_worker.failures import ConfigError
@@ -50,6 +51,7 @@ class DetectorLearner:
         self.layers: Mapping[str, int] = networks.layers(network)
         self._config = network.described()
         self._train = Scenes(dataset, "train", self.classes, self.side)
+        self._change = pipeline_of(given)
         self._scale, self._fliplr, self._flipud = (float(given[name]) for name in ("scale", "fliplr", "flipud"))
         told = self.classes if len(self.classes) <= _MOST_CLASSES else ()
         each = [f"val/{mean}/{name}" for name in told for mean in _PER_CLASS]
@@ -74,7 +76,7 @@ class DetectorLearner:
             scene = mirrored(scene, across=True)
         if random.random() < self._flipud:
             scene = mirrored(scene, across=False)
-        return scene
+        return changed(scene, self._change, seed=int(random.integers(2**32))) if self._change else scene
 
     def collate(self, samples: Sequence[Scene]) -> Batch:
         """`images` uint8 [B, side, side, 3], and `labels` of each as `Detector.forward` takes them."""

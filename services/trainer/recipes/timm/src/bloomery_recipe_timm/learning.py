@@ -14,6 +14,7 @@ from bloomery_recipe_timm.images import Pixels, Tagged, cropped, reduced
 from bloomery_vision.classification import classification_metrics
 from bloomery_vision.decoders import CENTER_CROP, PROBABILITIES
 from bloomery_vision.preprocess import resize_center_crop
+from bloomery_worker.augmenting import pipeline_of
 from bloomery_worker.context import Context
 from bloomery_worker.failures import DataError
 from bloomery_worker.predictor import Images, Outputs, predictions
@@ -58,6 +59,7 @@ class ClassifierLearner:
                 raise DataError(message, hint="tag the images, and build the dataset version again")
             if images.untagged:
                 context.log.warning("images of %s without exactly one tag, left out: %d", split, images.untagged)
+        self._change = pipeline_of(given)
         self._scale, self._fliplr, self._flipud = (float(given[name]) for name in ("scale", "fliplr", "flipud"))
         told = self.classes if len(self.classes) <= _MOST_CLASSES else ()
         each = [f"val/{mean}/{name}" for name in told for mean in _PER_CLASS]
@@ -82,6 +84,8 @@ class ClassifierLearner:
             image = image[:, ::-1]
         if random.random() < self._flipud:
             image = image[::-1]
+        if self._change:
+            image = self._change(image, seed=int(random.integers(2**32))).image
         return image, int(self._train.classes[index])
 
     def collate(self, samples: Sequence[Sample]) -> Batch:

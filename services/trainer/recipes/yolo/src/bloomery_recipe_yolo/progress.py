@@ -6,6 +6,7 @@ from bloomery_recipe_yolo.exact import ExactTrainer
 from bloomery_recipe_yolo.names import renamed
 from bloomery_worker.context import Context
 from bloomery_worker.messages import MetricsNote, ProgressNote
+from bloomery_worker.waiting import Waiting
 
 
 class Observer:
@@ -18,6 +19,7 @@ class Observer:
     def __init__(self, context: Context, *, device: str, epoch: int = 0) -> None:
         self._context, self._device = context, device
         self.epoch = epoch
+        self._waiting = Waiting()
 
     def attach(self, trainer: ExactTrainer) -> None:
         """Begins to listen. What is attached later runs later."""
@@ -25,6 +27,9 @@ class Observer:
         trainer.add_callback("on_fit_epoch_end", self._epoch_end)
         trainer.add_callback("on_val_batch_start", self._check)
         trainer.add_callback("on_train_epoch_start", self._check)
+        trainer.add_callback("on_train_epoch_start", lambda _: self._waiting.begin())
+        trainer.add_callback("on_train_batch_start", lambda _: self._waiting.arrived())
+        trainer.add_callback("on_train_batch_end", lambda _: self._waiting.used())
 
     def _check(self, _: ExactTrainer | BaseValidator) -> None:
         self._context.check_stop(self.epoch)
@@ -43,7 +48,10 @@ class Observer:
     def _epoch_end(self, trainer: ExactTrainer) -> None:
         steps, done = len(trainer.train_loader), trainer.epoch + 1
         losses = {f"train/{name}": float(value) for name, value in trainer.tloss.items()}
-        measured = renamed({**losses, **trainer.metrics, **trainer.lr}) | trainer.of_classes
+        measured = (
+            renamed({**losses, **trainer.metrics, **trainer.lr, "train/data_wait": self._waiting.share})
+            | trainer.of_classes
+        )
         self._context.epoch_end(
             self._progress(trainer, done, 0),
             MetricsNote(epoch=done, step=done * steps, values=measured, epoch_end=True),

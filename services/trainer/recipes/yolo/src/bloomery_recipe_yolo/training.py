@@ -21,7 +21,7 @@ from bloomery_recipe_yolo.weights import Base, find_base
 from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
 from bloomery_worker.applying import multi_label
-from bloomery_worker.augmenting import keep, policy_of
+from bloomery_worker.augmenting import keep, policy_of, told
 from bloomery_worker.best import best_by
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluation import Evaluation
@@ -80,7 +80,7 @@ def train(context: Context, flavour: Flavour) -> Result:
         details={
             **_details(context, base, done, duration=time.monotonic() - started),
             "data": _data(context, flavour, laid),
-            **({"augmentation": str(policy)} if policy else {}),
+            **told(policy),
         },
         versions=machine.versions({*PACKAGES, *VARIANT_PACKAGES}),
         model=model_facts(context, flavour, model, base=base.name, base_digest=base.digest),

@@ -26,6 +26,7 @@ from bloomery_worker.training.plan import Plan
 from bloomery_worker.training.schedules import factor
 from bloomery_worker.training.stopping import Stopper, chosen
 from bloomery_worker.training.telling import Telling
+from bloomery_worker.waiting import Waiting
 
 STATE_FILE = "state.pt"
 BEST_FILE = "best.pt"
@@ -83,7 +84,7 @@ class Loop:
         self._autocast = torch.autocast(device.type, dtype=half, enabled=mixed)
         self._scaler = torch.amp.GradScaler(device.type, enabled=mixed and half is torch.float16)
         self._history: list[dict[str, float]] = []
-        self._done, self._began = 0, time.monotonic()
+        self._done, self._began, self._waiting = 0, time.monotonic(), Waiting()
         if resume_from is not None:
             self._put(states.load(resume_from / STATE_FILE), resume_from)
 
@@ -107,7 +108,7 @@ class Loop:
         self._history.append({"epoch": self._done, "time": time.monotonic() - self._began, **measured})
         best = self._stopper.is_best(self._done, measured)
         self._keep(best=best)
-        self._telling.epoch_end(self._done, len(steps), measured)
+        self._telling.epoch_end(self._done, len(steps), {**measured, "train/data_wait": self._waiting.share})
         show(self._average.network, self._done, self._is_over)
 
     @property
@@ -119,7 +120,9 @@ class Loop:
         workers = self._plan.workers if self._device.type != "cpu" else 0
         sums: dict[str, float] = defaultdict(float)
         seen, rate = 0, 0.0
+        self._waiting.begin()
         for number, batch in enumerate(batches.load(self._learner, steps, workers=workers)):
+            self._waiting.arrived()
             self._telling.check()
             last = min(len(steps), (number // self._plan.accumulate + 1) * self._plan.accumulate)
             group = steps[number - number % self._plan.accumulate : last]
@@ -133,6 +136,7 @@ class Loop:
                 sums[name] += value * size
             told = {f"train/{name}": value for name, value in losses.items()}
             self._telling.step(self._done, number + 1, len(steps), {**told, "lr": rate})
+            self._waiting.used()
         return {**{f"train/{name}": value / seen for name, value in sums.items()}, "lr": rate}
 
     def _backward(self, batch: Batch, share: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ from bloomery.vision.v1 import TaskType
 from bloomery_vision.forms import FORMS
 from bloomery_vision.interpret import NotFiniteError
 from bloomery_worker import machine
+from bloomery_worker.augmenting import keep, policy_of, told
 from bloomery_worker.bases import Base
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluation import Evaluation
@@ -40,7 +41,7 @@ METRICS_FILE = "metrics.csv"
 
 def train(context: Context, family: Family) -> Result:
     """Trains, evaluates, exports, and collects what is published."""
-    started = time.monotonic()
+    policy, started = policy_of(context.parameters), time.monotonic()
     base = family.base(context)
     torch.manual_seed(int(context.parameters.get("seed", 0)))
     trainee = family.trainee(context, base)
@@ -55,11 +56,17 @@ def train(context: Context, family: Family) -> Result:
     model = family.open(checkpoint, device="cpu")
     variants = _export(context, family, model, epochs=done.epochs)
     return Result(
-        files=(*_files(published, family), *measured, *(file for variant in variants for file in variant.files)),
+        files=(
+            *_files(published, family),
+            *measured,
+            *keep(policy, published),
+            *(file for variant in variants for file in variant.files),
+        ),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
         details={
             **_details(context, base, done, duration=time.monotonic() - started),
             "data": trainee.data,
+            **told(policy),
             **more,
         },
         versions=machine.versions({*family.packages, *VARIANT_PACKAGES}),

@@ -110,7 +110,7 @@ def mirrored(scene: Scene, *, across: bool) -> Scene:
 
 def changed(scene: Scene, change: "Pipeline", *, seed: int) -> Scene:
     """The scene as an augmentation policy changes it."""
-    done = change(scene.pixels, boxes=scene.boxes, seed=seed)
+    done = change(scene.pixels, boxes=scene.boxes.astype(np.float32), seed=seed)
     return Scene(done.image, done.boxes.astype(np.float64), scene.classes[done.kept])
 
 

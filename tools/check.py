@@ -26,6 +26,7 @@ WORKER_FOLDERS = (
     "services/trainer/recipes/",
     "tests/worker/",
     "benchmarks/harness/seen.py",
+    "benchmarks/harness/treated.py",
 )
 
 

@@ -1,5 +1,7 @@
-"""bloomery recipes: list, show, template."""
+"""bloomery recipes: list, show, template, check."""
 
+import subprocess
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,3 +53,25 @@ def template_(recipe: Annotated[str, typer.Argument(help="Id.")]) -> None:
     """Write a YAML file for `bloomery train --config`: every parameter with its default, limits and meaning."""
     with connect() as client:
         typer.echo(template(client.recipe(recipe).proto), nl=False)
+
+
+@app.command("check", epilog="Example: bloomery recipes check class_prior")
+def check_(
+    package: Annotated[str, typer.Argument(help="Package that has the recipe.yaml, such as class_prior.")],
+    python: Annotated[
+        Path,
+        typer.Option(
+            envvar="BLOOMERY_LAUNCHER__WORKER_PYTHON",
+            help="Interpreter of the worker's environment, in which the package is installed.",
+        ),
+    ] = Path(".venv-worker/bin/python"),
+    parameters: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the jobs that try it.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="One of the checks; all by default.")] = None,
+) -> None:
+    """Try a recipe on this machine, without a server: training, resuming, stopping, evaluating, exporting, odd data."""
+    if not python.exists():
+        raise typer.BadParameter(f"there is no interpreter {python}", param_hint="--python")
+    options = [*(f"--set={one}" for one in parameters or ()), *(f"--only={one}" for one in only or ())]
+    raise typer.Exit(subprocess.run([python, "-P", "-m", "bloomery_worker.checking", package, *options]).returncode)

@@ -117,9 +117,13 @@ class DetectorLearner:
         with torch.no_grad():
             return (networks.Boxes(network)(torch.from_numpy(images).to(device)).cpu().numpy(),)
 
-    def publish(self, weights: Mapping[str, Tensor], target: Path) -> Mapping[str, object]:
-        """Writes the file of the model."""
+    def write(self, weights: Mapping[str, Tensor], target: Path) -> None:
+        """Writes the file of a model."""
         published.write(target, weights, published.About(self._config, tuple(self.classes), self.side))
+
+    def publish(self, weights: Mapping[str, Tensor], target: Path) -> Mapping[str, object]:
+        """Writes the file of the best weights."""
+        self.write(weights, target)
         return {"network": self._config["model_type"]}
 
     def _labels(self, scene: Scene) -> dict[str, Tensor]:

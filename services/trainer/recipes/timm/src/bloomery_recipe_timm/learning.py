@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from bloomery_recipe_timm import networks, published
 from bloomery_recipe_timm.images import Pixels, Tagged, cropped, reduced
@@ -19,7 +18,10 @@ from bloomery_worker.context import Context
 from bloomery_worker.failures import DataError
 from bloomery_worker.predictor import Images, Outputs, predictions
 from bloomery_worker.samples import Samples
+from bloomery_worker.training import thresholds
+from bloomery_worker.training.imbalance import FOCAL, Treatment
 from bloomery_worker.training.learner import Batch, Check
+from bloomery_worker.training.losses import sigmoid_loss, softmax_loss
 
 BATCH = 32
 _MEANS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
@@ -59,6 +61,11 @@ class ClassifierLearner:
                 raise DataError(message, hint="tag the images, and build the dataset version again")
             if images.untagged:
                 context.log.warning("images of %s without exactly one tag, left out: %d", split, images.untagged)
+        self._treatment = self._treated(context)
+        self._activation = str(given["activation"])
+        self._smoothing = float(given["label_smoothing"])
+        self._gamma = float(given["focal_gamma"]) if self._treatment.kind == FOCAL else 0.0
+        self._tuned = bool(given["tune_thresholds"])
         self._change = pipeline_of(given)
         self._scale, self._fliplr, self._flipud = (float(given[name]) for name in ("scale", "fliplr", "flipud"))
         told = self.classes if len(self.classes) <= _MOST_CLASSES else ()
@@ -66,6 +73,7 @@ class ClassifierLearner:
         self.measures: Sequence[str] = ["val/loss", *(f"val/{mean}" for mean in _MEANS), *each]
         self.conditions: Mapping[str, object] = {
             "network": architecture, "images": dataset.index.content_hash, "classes": self.classes,
+            "parameters": sorted(given.items()),
         }  # fmt: skip
         self.data: Mapping[str, object] = {
             "images": dict(dataset.counts),
@@ -74,8 +82,8 @@ class ClassifierLearner:
         }
 
     def order(self, random: np.random.Generator) -> Sequence[int]:
-        """All images once, shuffled."""
-        return [int(index) for index in random.permutation(len(self._train))]
+        """The images in a random order: all once, or as the treatment of rare classes has it."""
+        return [int(index) for index in self._treatment.order(self._train.classes, random)]
 
     def sample(self, index: int, random: np.random.Generator) -> Sample:
         """A part of an image uint8 [side, side, 3], perhaps mirrored, and its class."""
@@ -85,7 +93,7 @@ class ClassifierLearner:
         if random.random() < self._flipud:
             image = image[::-1]
         if self._change:
-            image = self._change(image, seed=int(random.integers(2**32))).image
+            image = self._change(np.ascontiguousarray(image), seed=int(random.integers(2**32))).image
         return image, int(self._train.classes[index])
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
@@ -94,8 +102,13 @@ class ClassifierLearner:
         return {"images": torch.from_numpy(np.stack(images)), "classes": torch.tensor(classes)}
 
     def losses(self, network: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Cross entropy."""
-        return {"class_loss": cross_entropy(network(batch["images"]), batch["classes"])}
+        """One, over the logits of all classes or of each by itself."""
+        logits, classes = network(batch["images"]).float(), batch["classes"]
+        weights = torch.from_numpy(self._treatment.weights).to(logits.device)
+        if self._activation == networks.SIGMOID:
+            return {"class_loss": sigmoid_loss(logits, classes, weights, gamma=self._gamma)}
+        loss = softmax_loss(logits, classes, weights, gamma=self._gamma, smoothing=self._smoothing)
+        return {"class_loss": loss}
 
     def measure(self, network: nn.Module, check: Check) -> Mapping[str, float]:
         """What our own evaluation measures of the same images, and the loss."""
@@ -116,17 +129,44 @@ class ClassifierLearner:
 
     def predict(self, network: nn.Module, images: Images) -> Outputs:
         """Probabilities float32 [B, C] of uint8 RGB [B, side, side, 3]."""
-        whole = networks.Probabilities(network, networks.SOFTMAX, torch.zeros(len(self.classes)))
+        whole = networks.Probabilities(network, self._activation, torch.zeros(len(self.classes)))
         device = next(network.parameters()).device
         with torch.no_grad():
             return (whole.to(device)(torch.from_numpy(images).to(device)).float().cpu().numpy(),)
 
+    def write(self, weights: Mapping[str, Tensor], target: Path) -> None:
+        """Writes the file of a model whose borders between classes are where they were learnt."""
+        self._write(weights, np.zeros(len(self.classes)), target)
+
     def publish(self, weights: Mapping[str, Tensor], target: Path) -> Mapping[str, object]:
-        """Writes the file of the model."""
-        bias = (0.0,) * len(self.classes)
-        about = published.About(self._architecture, tuple(self.classes), self.side, CENTER_CROP, networks.SOFTMAX, bias)
+        """Writes the file of the model, whose borders between classes are tuned where that was wanted."""
+        self.network.load_state_dict(weights)
+        bias = self._borders() if self._tuned else np.zeros(len(self.classes))
+        self._write(weights, bias, target)
+        named = dict(zip(self.classes, bias.tolist(), strict=True))
+        treated = {"kind": self._treatment.kind, "why": self._treatment.why}
+        return {"network": self._architecture, "imbalance": treated, **({"thresholds": named} if self._tuned else {})}
+
+    def _write(self, weights: Mapping[str, Tensor], bias: NDArray[np.float64], target: Path) -> None:
+        classes = tuple(self.classes)
+        about = published.About(
+            self._architecture, classes, self.side, CENTER_CROP, self._activation, tuple(bias.tolist())
+        )
         published.write(target, weights, about)
-        return {"network": self._architecture}
+
+    def _treated(self, context: Context) -> Treatment:
+        counts = np.bincount(self._train.classes, minlength=len(self.classes))
+        treatment = Treatment.of(context.parameters, counts, self.classes)
+        context.log.info("imbalance: %s, because %s", treatment.kind, treatment.why)
+        return treatment
+
+    def _borders(self) -> NDArray[np.float64]:
+        """What is added to the logits, from the validation images."""
+        probabilities = self._probabilities(self.network.eval(), self._context.check_stop).astype(np.float64)
+        sure = np.clip(probabilities, 1e-9, 1 - 1e-9)
+        if self._activation == networks.SIGMOID:
+            return thresholds.one_versus_rest(np.log(sure / (1 - sure)), self._val.classes)
+        return thresholds.balanced(np.log(sure), self._val.classes)
 
     def _probabilities(self, network: nn.Module, check: Check) -> NDArray[np.float32]:
         def fitted() -> Iterator[Pixels]:

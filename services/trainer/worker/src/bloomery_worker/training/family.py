@@ -53,8 +53,12 @@ class Trainee(Learner, Protocol):
         """What a network in training puts out for images as the model takes them."""
         ...
 
+    def write(self, weights: Mapping[str, Tensor], target: Path) -> None:
+        """Writes weights as a file that `Family.open` reads, and that other trainings can start from."""
+        ...
+
     def publish(self, weights: Mapping[str, Tensor], target: Path) -> Mapping[str, object]:
-        """Writes the file that `Family.open` reads. Returns what else is to be known of it, for the details."""
+        """Writes the file of the best weights. Returns what else is to be known of it, for the details."""
         ...
 
 

@@ -20,7 +20,7 @@ class Learner(Protocol):
         network: what is trained; on the CPU until the loop moves it.
         layers: of each parameter by its name the number of its layer, 0 at the input, the greatest at the head.
         measures: names of what `measure` gives, such as "val/accuracy".
-        best_by: the one of them that chooses the best epoch unless people say otherwise.
+        best_by: the one of them that chooses the best epoch unless people say otherwise, see `bloomery_worker.best`.
         conditions: what must be the same before and after an interruption, as plain values.
     """
 

@@ -17,6 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from bloomery_worker.best import BestBy
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.training import batches, devices, optimizers, seeds
 from bloomery_worker.training import state as states
@@ -24,7 +25,7 @@ from bloomery_worker.training.average import Average
 from bloomery_worker.training.learner import Batch, Learner
 from bloomery_worker.training.plan import Plan
 from bloomery_worker.training.schedules import factor
-from bloomery_worker.training.stopping import Stopper, chosen
+from bloomery_worker.training.stopping import Stopper
 from bloomery_worker.training.telling import Telling
 from bloomery_worker.waiting import Waiting
 
@@ -33,6 +34,9 @@ BEST_FILE = "best.pt"
 
 Show = Callable[[nn.Module, int, bool], None]
 """Is given the averaged network after an epoch, the number of epochs, and whether it was the last one."""
+
+Write = Callable[[Mapping[str, Tensor], Path], None]
+"""Is given the averaged weights, and a folder."""
 
 _LOG = logging.getLogger("bloomery.training")
 
@@ -57,6 +61,7 @@ class Loop:
         device: to compute on.
         folder: for checkpoints, one folder each, and for the best weights.
         telling: is told how it goes.
+        write: puts weights that other trainings can start from into the folder of a checkpoint.
         resume_from: folder of a checkpoint of the same job.
     """
 
@@ -69,15 +74,20 @@ class Loop:
         device: torch.device,
         folder: Path,
         telling: Telling,
+        write: Write,
         resume_from: Path | None = None,
     ) -> None:
         self._learner, self._plan, self._batch, self._device = learner, plan, batch, device
-        self._folder, self._telling = folder, telling
+        self._folder, self._telling, self._write = folder, telling, write
         self._head = max(learner.layers.values())
         if plan.freeze > self._head:
             hint = "choose fewer: the last one has to learn"
             raise ConfigError(f"freeze: {plan.freeze} layers of {self._head + 1} would leave none to learn", hint=hint)
-        self._stopper = Stopper(chosen(plan.best_by, learner.measures, learner.best_by), plan.patience)
+        own = BestBy(learner.best_by)
+        best_by = BestBy(plan.best_by) if plan.best_by else own
+        # A name that nothing has shows now, and not after an epoch.
+        best_by.score(dict.fromkeys(learner.measures, 0.0))
+        self._stopper = Stopper(best_by, own, plan.patience)
         self._optimizer = optimizers.optimizer(learner.network, learner.layers, plan)
         self._average = Average(learner.network, plan.ema)
         half, mixed = devices.half(device), devices.is_mixed(device, plan)
@@ -171,6 +181,7 @@ class Loop:
             states.save(self._average.network.state_dict(), self._folder / BEST_FILE)
         else:
             shutil.copyfile(self._folder / BEST_FILE, folder / BEST_FILE)
+        self._write(self._average.network.state_dict(), folder)
         states.save(self._state(), folder / STATE_FILE)
         self._telling.checkpoint(folder, self._done, best=best)
 
@@ -186,7 +197,7 @@ class Loop:
             optimizer=self._optimizer.state_dict(),
             scaler=self._scaler.state_dict(),
             best_epoch=self._stopper.epoch,
-            best_value=self._stopper.value,
+            best_score=self._stopper.score,
             history=self._history,
             elapsed=time.monotonic() - self._began,
         )
@@ -205,7 +216,7 @@ class Loop:
         self._average.updates = state["updates"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        self._stopper.epoch, self._stopper.value = state["best_epoch"], state["best_value"]
+        self._stopper.epoch, self._stopper.score = state["best_epoch"], state["best_score"]
         self._history, self._done = state["history"], state["epoch"]
         self._began -= state["elapsed"]
         self._folder.mkdir(parents=True, exist_ok=True)

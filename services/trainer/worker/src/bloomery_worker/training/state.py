@@ -30,7 +30,7 @@ class State(TypedDict):
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     best_epoch: int
-    best_value: float
+    best_score: list[float]
     history: list[dict[str, float]]
     elapsed: float
 

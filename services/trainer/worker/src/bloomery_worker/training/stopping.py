@@ -1,51 +1,35 @@
 """Which epoch is the best, and when there is no hope for a better one."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from bloomery_worker.failures import ConfigError
-
-PREFIX = "val/"
-
-
-def chosen(wanted: str, measures: Sequence[str], default: str) -> str:
-    """The name of the measurement that chooses the best epoch; "recall/platelets" is short for "val/recall/platelets".
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    if not wanted:
-        return default
-    for name in (wanted, f"{PREFIX}{wanted}"):
-        if name in measures:
-            return name
-    known = ", ".join(name.removeprefix(PREFIX) for name in measures)
-    raise ConfigError(f"best_by: nothing is measured under the name {wanted}", hint=f"choose one of {known}")
+from bloomery_worker.best import BestBy
 
 
 @dataclass(slots=True)
 class Stopper:
-    """Keeps the best epoch by one measurement; of losses, less is better.
+    """Keeps the best epoch by one measurement, of equals the better one by another.
 
     Attributes:
-        name: of the measurement.
+        best_by: the measurement.
+        own: the other: the recall of one class is soon 1, at the cost of all others.
         patience: epochs without a better one that end training; 0 for never.
         epoch: the best one, from 1; 0 before the first.
-        value: measured there.
+        score: of that one by both; more is better.
     """
 
-    name: str
+    best_by: BestBy
+    own: BestBy
     patience: int
     epoch: int = 0
-    value: float = 0.0
+    score: list[float] = field(default_factory=list)
 
     def is_best(self, epoch: int, measured: Mapping[str, float]) -> bool:
         """Takes an epoch's measurements in, and says whether it is the best so far; the earlier one of equals is."""
-        value = measured[self.name]
-        sign = -1.0 if "loss" in self.name else 1.0
-        better = not self.epoch or sign * value > sign * self.value
+        score = [self.best_by.score(measured), self.own.score(measured)]
+        better = not self.epoch or score > self.score
         if better:
-            self.epoch, self.value = epoch, value
+            self.epoch, self.score = epoch, score
         return better
 
     def is_hopeless(self, epoch: int) -> bool:

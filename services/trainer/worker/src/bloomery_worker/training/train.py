@@ -37,6 +37,8 @@ from bloomery_worker.variants import Variant, failed_variant, make_variant
 NO_EXPORT = "none"
 EXPORTED = FORMS["onnx-fp32"]
 METRICS_FILE = "metrics.csv"
+WEIGHTS_FILE = "weights.pt"
+"""What other trainings start from, of any checkpoint."""
 
 
 def train(context: Context, family: Family) -> Result:
@@ -99,6 +101,7 @@ def _trained(context: Context, trainee: Trainee, base: Base) -> Trained:
         batch=batch,
         device=device,
         folder=checkpoints,
+        write=lambda weights, folder: trainee.write(weights, folder / WEIGHTS_FILE),
         telling=Telling(context, epochs=plan.epochs, device=devices.name_of(device), done=job.resume_epoch),
         resume_from=resume_from,
     )

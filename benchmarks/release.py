@@ -17,6 +17,11 @@ from tests.cluster.conftest import namespace
 from tests.cluster.installing import IMAGES, Installation, needs_images, planned
 
 FIRST_STEP_LIMIT = 10.0
+# What the tests of a release leave a service is too little to compute with.
+INFERENCE = {
+    "resources": {"requests": {"cpu": "250m"}},
+    "environment": {"BLOOMERY_RUNNING_PREDICTIONS": str(beside_triton.PARALLEL)},
+}
 PREDICT_LIMITS = Limits(one=1.35, many=0.9)
 ROUNDS = 3
 
@@ -76,7 +81,7 @@ def measure(place: Path, chosen: Options) -> list[Table]:
     """One release for all of it."""
     with namespace("bench") as cluster:
         needs_images(cluster, *IMAGES.values())
-        release = planned(cluster, place)
+        release = planned(cluster, place, {"services": {"inference": INFERENCE}})
         arrival = install(release)
         os.environ |= release.environment()
         with Client() as client:

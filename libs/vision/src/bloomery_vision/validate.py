@@ -24,7 +24,9 @@ def validate_shape(shape: Shape, width: int | None, height: int | None, path: st
     """
     if width is not None and height is not None and is_plain(shape, width, height):
         return []
-    found = [] if shape.label.strip() else [error("EMPTY_LABEL", "it has no label", hint="choose a label", path=path)]
+    unlabelled = not shape.label.strip()
+    label = [error("EMPTY_LABEL", "it has no label", hint="choose a label", path=path)] if unlabelled else []
+    found: list[Finding] = []
     match shape.geometry:
         case Box() as box:
             found += _box(box, path)
@@ -33,8 +35,8 @@ def validate_shape(shape: Shape, width: int | None, height: int | None, path: st
         case Mask() as mask:
             found += _mask(mask, width, height, path)
     if width is None or height is None or isinstance(shape.geometry, Mask) or not usable(found):
-        return found
-    return found + list(_place(shape.geometry, width, height, path))
+        return label + found
+    return label + found + list(_place(shape.geometry, width, height, path))
 
 
 def is_plain(shape: Shape, width: int, height: int) -> bool:

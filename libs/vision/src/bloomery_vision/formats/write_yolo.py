@@ -48,7 +48,7 @@ def write_yolo(
 
 def _config(splits: set[str], labels: Sequence[str]) -> bytes:
     folders = {split: f"images/{split}" for split in ("train", "val", "test") if split in splits}
-    content = folders | {"names": dict(enumerate(labels))}
+    content = folders | {"nc": len(labels), "names": dict(enumerate(labels))}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, encoding="utf-8")
 
 

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from bloomery_vision import suppression
 from bloomery_vision.geometry import Box, iou
 from bloomery_vision.postprocess import (
     Detections,
@@ -72,12 +75,19 @@ def covered(box: Box, other: Box) -> float:
     return max(width, 0) * max(height, 0) / (box.width * box.height)
 
 
-@given(CASES, st.integers(0, 2**40), st.sampled_from([0, 0.3, 0.51, 0.7, 1]), st.sampled_from([(1, 1), (9, 1), (1, 9)]))
+@given(
+    CASES,
+    st.integers(0, 2**40),
+    st.sampled_from([0, 0.3, 0.51, 0.7, 1]),
+    st.sampled_from([(1, 1), (9, 1), (1, 9)]),
+    st.booleans(),
+)
 def test_suppression_of_cut_boxes_agrees_with_its_definition(
     case: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]],
     pieces: int,
     limit: float,
     spread: tuple[int, int],
+    many: bool,
 ) -> None:
     # Spread along one axis, most boxes have few beside them.
     boxes, groups = with_sides(case[0]) + np.tile(case[0][:, :2] * spread, 2), case[2]
@@ -89,7 +99,8 @@ def test_suppression_of_cut_boxes_agrees_with_its_definition(
         measure = covered if cut[one] else iou
         if all(measure(found[one], rival) <= limit for rival in rivals):
             kept.append(one)
-    assert suppress_parts(boxes, groups, cut, iou=limit).tolist() == sorted(kept)
+    with patch.object(suppression, "_MANY", 2 if many else 100):
+        assert suppress_parts(boxes, groups, cut, iou=limit).tolist() == sorted(kept)
 
 
 TWO = np.array([[10, 10, 30, 30], [11, 10, 31, 30]], dtype=np.float32)

@@ -6,6 +6,11 @@ Boxes are corners x1, y1, x2, y2 in pixels.
 import numpy as np
 from numpy.typing import NDArray
 
+_MANY = 2000
+"""Boxes from which on it pays to look for the longest ones apart."""
+_LONG = 0.9
+"""Share of the boxes that are not among the longest."""
+
 
 def nms(
     boxes: NDArray[np.floating], scores: NDArray[np.floating], *, iou: float, max_det: int | None = None
@@ -76,7 +81,7 @@ def _greedy(
     A box is compared with those alone that lie beside it along the longer side of what they all cover: at low scores
     there are ten thousands, and nearly all lie elsewhere.
     """
-    order, begins, ends = _beside(boxes, groups)
+    order, beside = _beside(boxes, groups)
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
     columns = np.ascontiguousarray(boxes[order].T)
@@ -89,25 +94,47 @@ def _greedy(
         if not left[place]:
             continue
         kept.append(index)
-        near = slice(begins[place], ends[place])
-        left[near] &= _overlaps(columns[:, place], columns[:, near], None if cut is None else cut[near]) <= iou
+        for begins, ends in beside:
+            if begins[place] < ends[place]:
+                near = slice(begins[place], ends[place])
+                left[near] &= _overlaps(columns[:, place], columns[:, near], None if cut is None else cut[near]) <= iou
     return np.array(kept, dtype=np.intp)
 
 
-def _beside(boxes: NDArray[np.floating], groups: NDArray[np.int64]) -> tuple[NDArray[np.intp], list[int], list[int]]:
-    """An order of boxes, and for each place in it from where to where all lie that one of its group may overlap."""
+def _beside(
+    boxes: NDArray[np.floating], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], list[tuple[list[int], list[int]]]]:
+    """An order of boxes, and for each place in it from where to where all lie that one of its group may overlap.
+
+    The longest ones are looked for apart: any of them would make all others look far.
+    """
     low, high = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
     axis = int(np.argmax(high.max(axis=0, initial=-np.inf) - low.min(axis=0, initial=np.inf)))
-    order = np.lexsort((low[:, axis], groups))
-    first, last, sorted_groups = low[order, axis], high[order, axis], groups[order]
-    begins, ends = np.empty(len(order), dtype=np.intp), np.empty(len(order), dtype=np.intp)
-    for group in np.unique(sorted_groups):
-        of = slice(*np.searchsorted(sorted_groups, [group, group + 1]))
+    lengths = high[:, axis] - low[:, axis]
+    is_long = lengths > (np.quantile(lengths, _LONG) if len(boxes) > _MANY else np.inf)
+    order = np.lexsort((low[:, axis], groups, is_long))
+    first, last, group_of = low[order, axis], high[order, axis], groups[order]
+    border = len(order) - int(is_long.sum())
+    among = slice(0, border), slice(border, len(order))
+    return order, [_windows(first, last, group_of, one) for one in among if one.start < one.stop]
+
+
+def _windows(
+    first: NDArray[np.float64], last: NDArray[np.float64], groups: NDArray[np.int64], among: slice
+) -> tuple[list[int], list[int]]:
+    """For each box from where to where those of its group lie, of those `among`, that reach into it along the axis.
+
+    Within `among` they are sorted by group, and those of a group by where they begin.
+    """
+    begins, ends = np.zeros(len(first), dtype=np.intp), np.zeros(len(first), dtype=np.intp)
+    for group in np.unique(groups[among]):
+        start, stop = among.start + np.searchsorted(groups[among], [group, group + 1])
+        starts, asked = first[start:stop], groups == group
         # A little more, as differences are rounded.
-        longest = (last[of] - first[of]).max() * (1 + 1e-9)
-        begins[of] = of.start + np.searchsorted(first[of], first[of] - longest)
-        ends[of] = of.start + np.searchsorted(first[of], last[of])
-    return order, begins.tolist(), ends.tolist()
+        longest = (last[start:stop] - starts).max() * (1 + 1e-9)
+        begins[asked] = start + np.searchsorted(starts, first[asked] - longest)
+        ends[asked] = start + np.searchsorted(starts, last[asked])
+    return begins.tolist(), ends.tolist()
 
 
 def _overlaps(

@@ -80,7 +80,7 @@ def pairs(arguments: Mapping[str, Value]) -> Sequence[str]:
     return [f"{name}={value}" for name, value in arguments.items()]
 
 
-OURS = ("export", "multi_label", "sample_predictions")
+OURS = ("augment", "best_by", "export", "keep", "multi_label", "sample_predictions", "save_every")
 """Parameters that the library does not know."""
 
 

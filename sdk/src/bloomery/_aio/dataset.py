@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from bloomery import errors
 from bloomery._aio.base import AsyncHandle
@@ -13,14 +13,15 @@ from bloomery._choices import chosen
 from bloomery._export import export, label_files
 from bloomery._fields import DatasetFields
 from bloomery._names import parent_of
-from bloomery._previewing import previewed
 from bloomery._results import Progress, Step, unseen
 from bloomery._session import Session
 from bloomery._status import from_status
 from bloomery._versions import get_dataset_version
 from bloomery._watch import follow
-from bloomery.augmentation import Sheet
 from bloomery.dataset import v1 as dataset
+
+if TYPE_CHECKING:
+    from bloomery.augmentation import Sheet
 
 ExportFormat = Literal["yolo", "coco", "imagefolder"]
 
@@ -99,7 +100,7 @@ class AsyncDatasetVersion(AsyncTrainings):
 
     async def preview_augmentation(
         self, policy: str | Path, *, split: str = "train", images: int = 4, variants: int = 3, seed: int = 0
-    ) -> list[Sheet]:
+    ) -> "list[Sheet]":
         """What an augmentation policy makes of its first images: each beside changed copies, with shapes drawn.
 
         The images are changed here, with the extra `bloomery[augment]`; nothing is written.
@@ -116,6 +117,9 @@ class AsyncDatasetVersion(AsyncTrainings):
             FailedPrecondition: the extra is not installed, or the version is not READY.
             TransferFailed: the object store cannot be reached.
         """
+        # Pictures are loaded by nothing else here.
+        from bloomery._previewing import previewed
+
         return await previewed(self._session, self.name, policy, split, images, variants, seed)
 
     async def model_versions(self) -> AsyncIterator[AsyncModelVersion]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bloomery import Client, errors
 from bloomery._fields import JobFields
 from bloomery._search import ETA, ranked, read_range, rounds, trials
+from bloomery.common import v1 as common
 from bloomery.training import v1 as training
 from bloomery_kit import errors as served
 from tests.sdk import world
@@ -216,3 +217,25 @@ def test_the_best_has_succeeded_and_no_other_that_has_is_better(found: list[tupl
     assert sorted(places) == there
     values = [found[place][0] or 0.0 for place in places]
     assert values == sorted(values, reverse=True)
+
+
+def test_an_estimate_is_shown_and_starts_nothing(fake: Fake, run: Run) -> None:
+    found = training.JobEstimate(
+        source=training.JobEstimate.SOURCE_JOBS,
+        earlier_jobs=["projects/cells/jobs/a", "projects/cells/jobs/b"],
+        seconds=750,
+        least_seconds=600,
+        most_seconds=900,
+        memory_bytes=1 << 30,
+        warnings=[common.Problem(code="NO_TEST_IMAGES", message="nothing to test on", hint="build another")],
+    )
+    fake.answer("EstimateJob", found)
+    result = run(f"{TRAIN} --estimate --set epochs=5 --base scratch")
+    assert result.exit_code == 0, result.output
+    assert "about 12m30s (10m00s to 15m00s)" in result.stdout
+    assert "1 GiB for a step" in result.stdout
+    assert "2 trainings that succeeded: a, b" in result.stdout
+    assert "NO_TEST_IMAGES: nothing to test on; build another" in result.stderr
+    [request] = fake.calls["EstimateJob"]
+    assert (request.parent, request.job.base, request.job.parameters["epochs"]) == ("projects/cells", "scratch", 5)
+    assert "CreateJob" not in fake.calls

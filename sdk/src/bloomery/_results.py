@@ -135,6 +135,24 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a training would take, from `earlier` ones, by their names: `source` says how.
+
+    "JOBS": from some that have succeeded. "PREFLIGHTS": from the preflights of others, the steps alone. "NONE": nothing
+    is known. `seconds` is the middle, `least` and `most` are the quickest and the slowest; `memory_bytes` is the most
+    that a step took, 0 where unknown. `warnings` are about the data.
+    """
+
+    source: str
+    earlier: Sequence[str]
+    seconds: float
+    least: float
+    most: float
+    memory_bytes: int
+    warnings: Sequence[common.Problem]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A state of a training that can be downloaded and started from, after `epoch` epochs, counted from 1.
 

@@ -13,7 +13,7 @@ from bloomery._fields import DatasetVersionFields
 from bloomery._jobs import Parameter, checkpoint_of, struct
 from bloomery._names import MODEL_VERSION, parent_of
 from bloomery._resolve import Resolver
-from bloomery._results import Progress, Step, unseen
+from bloomery._results import Estimate, Progress, Step, unseen
 from bloomery._search import Space, best, ranked, rounds, trials
 from bloomery._versions import get_model_version
 from bloomery.dataset import v1 as dataset
@@ -83,6 +83,53 @@ class AsyncTrainings(AsyncHandle[dataset.DatasetVersion], DatasetVersionFields):
         await self._start_from(job, base, project)
         request = training.CreateJobRequest(parent=project, job_id=name, job=job, validate_only=validate_only)
         return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
+
+    async def estimate(
+        self,
+        /,
+        recipe: str,
+        *,
+        base: str = "",
+        cpus: float = 0,
+        memory: int = 0,
+        gpus: int = 0,
+        settings: Mapping[str, Parameter] | None = None,
+        **parameters: Parameter,
+    ) -> Estimate:
+        """What a training would take, from earlier ones of the project that are alike; starts nothing.
+
+        Args:
+            recipe: here and below, as `train` takes it.
+            base: weights to start from.
+            cpus: processor cores.
+            memory: bytes.
+            gpus: how many.
+            settings: parameters of the recipe.
+            parameters: parameters of the recipe.
+
+        Raises:
+            InvalidArgument: lists every wrong parameter with its limits.
+        """
+        project = parent_of(self.name, 2)
+        job = training.Job(
+            kind=training.JOB_KIND_TRAIN,
+            recipe=recipe if recipe.startswith("recipes/") else f"recipes/{recipe}",
+            dataset_version=self.name,
+            parameters=struct({**(settings or {}), **parameters}),
+            resources=training.Resources(cpus=cpus, memory_bytes=memory, gpus=gpus),
+        )
+        await self._start_from(job, base, project)
+        request = training.EstimateJobRequest(parent=project, job=job)
+        found = await self._session.call(self._session.jobs.EstimateJob, request)
+        return Estimate(
+            training.JobEstimate.Source.Name(found.source).removeprefix("SOURCE_"),
+            tuple(found.earlier_jobs),
+            found.seconds,
+            found.least_seconds,
+            found.most_seconds,
+            found.memory_bytes,
+            tuple(found.warnings),
+        )
 
     async def train_grid(
         self, /, recipe: str, grid: Mapping[str, Sequence[Parameter]], *, group: str, **common: Any

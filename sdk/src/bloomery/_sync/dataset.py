@@ -21,6 +21,7 @@ class DatasetVersion(Handle[dataset.DatasetVersion], DatasetVersionFields):
     export_losses = blocking(AsyncDatasetVersion.export_losses)
     preview_augmentation = blocking(AsyncDatasetVersion.preview_augmentation)
     train = wrapping(AsyncDatasetVersion.train, Job)
+    estimate = blocking(AsyncDatasetVersion.estimate)
     train_grid = wrapping(AsyncDatasetVersion.train_grid, JobGroup)
     train_search = wrapping(AsyncDatasetVersion.train_search, JobGroup)
     train_halving = wrapping(AsyncDatasetVersion.train_halving, JobGroup)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bloomery.cli import _config
+from bloomery.cli._estimate import show_estimate
 from bloomery.cli._making import show_making
 from bloomery.cli._options import LARGEST, Output, OutputOption, ProjectOption, connect
 from bloomery.cli._pairs import lists, pairs, seconds, size, values
@@ -73,6 +74,9 @@ def run(
         int | None, typer.Option(parser=size, metavar="SIZE", help="Such as 4GiB; the recipe's default otherwise.")
     ] = None,
     gpus: Annotated[int, typer.Option(min=0, max=LARGEST, help="How many; 0 for the recipe's default.")] = 0,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what it would take, from earlier trainings; start nothing.")
+    ] = False,
     follow_: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch to the end and show what it made; Ctrl-C only detaches.")
     ] = False,
@@ -104,7 +108,10 @@ def run(
     }
     with connect(project) as client:
         found = client.dataset_version(version)
-        if search_:
+        if estimate:
+            told = {key: common[key] for key in ("base", "cpus", "memory", "gpus", "settings")}
+            show_estimate(found.estimate(recipe or given.recipe, **told), output)
+        elif search_:
             made = search(found, recipe or given.recipe, search_, common, seed=search_seed, halving=halving)
             show_search(made, output, follow=follow_)
         elif grid:

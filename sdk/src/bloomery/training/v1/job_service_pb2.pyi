@@ -13,6 +13,7 @@ from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -215,6 +216,113 @@ class CreateJobRequest(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "job_id", b"job_id", "parent", b"parent", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EstimateJobRequest(message.Message):
+    """Request of EstimateJob."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    JOB_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """`projects/{project}`."""
+    @builtins.property
+    def job(self) -> job_pb2.Job:
+        """As of CreateJobRequest."""
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        job: job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class JobEstimate(message.Message):
+    """What a training would take."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Source:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SourceEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[JobEstimate._Source.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        SOURCE_UNSPECIFIED: JobEstimate._Source.ValueType  # 0
+        """Not set."""
+        SOURCE_NONE: JobEstimate._Source.ValueType  # 1
+        """Nothing is known: no training of the project is alike. The preflight of the job itself will say."""
+        SOURCE_JOBS: JobEstimate._Source.ValueType  # 2
+        """Trainings that have succeeded: their epochs, for as many images and epochs, and what they took beside them."""
+        SOURCE_PREFLIGHTS: JobEstimate._Source.ValueType  # 3
+        """Preflights of trainings that have not: the steps of all epochs alone, without validation, downloads and export."""
+
+    class Source(_Source, metaclass=_SourceEnumTypeWrapper):
+        """Where an estimate comes from."""
+
+    SOURCE_UNSPECIFIED: JobEstimate.Source.ValueType  # 0
+    """Not set."""
+    SOURCE_NONE: JobEstimate.Source.ValueType  # 1
+    """Nothing is known: no training of the project is alike. The preflight of the job itself will say."""
+    SOURCE_JOBS: JobEstimate.Source.ValueType  # 2
+    """Trainings that have succeeded: their epochs, for as many images and epochs, and what they took beside them."""
+    SOURCE_PREFLIGHTS: JobEstimate.Source.ValueType  # 3
+    """Preflights of trainings that have not: the steps of all epochs alone, without validation, downloads and export."""
+
+    JOB_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    EARLIER_JOBS_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    LEAST_SECONDS_FIELD_NUMBER: builtins.int
+    MOST_SECONDS_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    WARNINGS_FIELD_NUMBER: builtins.int
+    source: JobEstimate.Source.ValueType
+    """Where this comes from."""
+    seconds: builtins.float
+    """Time of the whole work by the middle one of them, seconds; 0 where nothing is known. Waiting for a machine is not in it, nor that training may end early."""
+    least_seconds: builtins.float
+    """By the quickest of them."""
+    most_seconds: builtins.float
+    """By the slowest of them."""
+    memory_bytes: builtins.int
+    """Most memory that a step of the same batch took, bytes, of the GPU or else of the process; 0 where it is not known."""
+    @builtins.property
+    def job(self) -> job_pb2.Job:
+        """The job with every default filled in, stored nowhere."""
+
+    @builtins.property
+    def earlier_jobs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The earlier trainings, newest first, at most five: `projects/{project}/jobs/{job}`."""
+
+    @builtins.property
+    def warnings(self) -> containers.RepeatedCompositeFieldContainer[resources_pb2.Problem]:
+        """What is odd about the dataset version, and about the job on it: what DatasetVersion.warnings lists, and `SMALL_OBJECTS` where `imgsz` leaves little of some."""
+
+    def __init__(
+        self,
+        *,
+        job: job_pb2.Job | None = ...,
+        source: JobEstimate.Source.ValueType = ...,
+        earlier_jobs: abc.Iterable[builtins.str] | None = ...,
+        seconds: builtins.float = ...,
+        least_seconds: builtins.float = ...,
+        most_seconds: builtins.float = ...,
+        memory_bytes: builtins.int = ...,
+        warnings: abc.Iterable[resources_pb2.Problem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["earlier_jobs", b"earlier_jobs", "job", b"job", "least_seconds", b"least_seconds", "memory_bytes", b"memory_bytes", "most_seconds", b"most_seconds", "seconds", b"seconds", "source", b"source", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

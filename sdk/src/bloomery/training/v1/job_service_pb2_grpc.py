@@ -70,6 +70,11 @@ class JobServiceStub:
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.CreateJobRequest.SerializeToString,
                 response_deserializer=bloomery_dot_training_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.EstimateJob = channel.unary_unary(
+                '/bloomery.training.v1.JobService/EstimateJob',
+                request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.EstimateJobRequest.SerializeToString,
+                response_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.JobEstimate.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/bloomery.training.v1.JobService/GetJob',
                 request_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.GetJobRequest.SerializeToString,
@@ -213,6 +218,15 @@ class JobServiceServicer:
         lists all that is wrong, parameters with their limits. NOT_FOUND: there is no such project. ALREADY_EXISTS: a job of that id is there; choose another id, or
         delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
         RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateJob(self, request, context):
+        """Says what a training would take before it is created, from earlier ones of the project that are alike: the same recipe, base, image size and number of GPUs.
+        Checks and fills in all that CreateJob does, but asks for no room and stores nothing; whatever it says, the job may be created. Errors as CreateJob;
+        INVALID_ARGUMENT too for another kind than TRAIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -400,6 +414,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CreateJob,
                     request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.CreateJobRequest.FromString,
                     response_serializer=bloomery_dot_training_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'EstimateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateJob,
+                    request_deserializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.EstimateJobRequest.FromString,
+                    response_serializer=bloomery_dot_training_dot_v1_dot_job__service__pb2.JobEstimate.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -639,6 +658,33 @@ class JobService:
             '/bloomery.training.v1.JobService/CreateJob',
             bloomery_dot_training_dot_v1_dot_job__service__pb2.CreateJobRequest.SerializeToString,
             bloomery_dot_training_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bloomery.training.v1.JobService/EstimateJob',
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.EstimateJobRequest.SerializeToString,
+            bloomery_dot_training_dot_v1_dot_job__service__pb2.JobEstimate.FromString,
             options,
             channel_credentials,
             insecure,

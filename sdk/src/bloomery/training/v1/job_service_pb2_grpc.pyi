@@ -63,6 +63,11 @@ class JobServiceStub:
     delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
     RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
     """
+    EstimateJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.EstimateJobRequest, job_service_pb2.JobEstimate]
+    """Says what a training would take before it is created, from earlier ones of the project that are alike: the same recipe, base, image size and number of GPUs.
+    Checks and fills in all that CreateJob does, but asks for no room and stores nothing; whatever it says, the job may be created. Errors as CreateJob;
+    INVALID_ARGUMENT too for another kind than TRAIN.
+    """
     GetJob: grpc.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]
     """Returns a job. NOT_FOUND: list the jobs."""
     ListJobs: grpc.UnaryUnaryMultiCallable[job_service_pb2.ListJobsRequest, job_service_pb2.ListJobsResponse]
@@ -167,6 +172,11 @@ class JobServiceAsyncStub(JobServiceStub):
     lists all that is wrong, parameters with their limits. NOT_FOUND: there is no such project. ALREADY_EXISTS: a job of that id is there; choose another id, or
     delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
     RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
+    """
+    EstimateJob: aio.UnaryUnaryMultiCallable[job_service_pb2.EstimateJobRequest, job_service_pb2.JobEstimate]  # type: ignore[assignment]
+    """Says what a training would take before it is created, from earlier ones of the project that are alike: the same recipe, base, image size and number of GPUs.
+    Checks and fills in all that CreateJob does, but asks for no room and stores nothing; whatever it says, the job may be created. Errors as CreateJob;
+    INVALID_ARGUMENT too for another kind than TRAIN.
     """
     GetJob: aio.UnaryUnaryMultiCallable[job_service_pb2.GetJobRequest, job_pb2.Job]  # type: ignore[assignment]
     """Returns a job. NOT_FOUND: list the jobs."""
@@ -299,6 +309,17 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         lists all that is wrong, parameters with their limits. NOT_FOUND: there is no such project. ALREADY_EXISTS: a job of that id is there; choose another id, or
         delete that job. FAILED_PRECONDITION: `DATASET_NOT_READY` (wait for it), `TASK_MISMATCH` (choose another recipe), `INPUT_MISSING` (upload the file again).
         RESOURCE_EXHAUSTED: `TOO_MANY_JOBS` wait (cancel some, or wait) or `DISK_LOW` (free space).
+        """
+
+    @abc_1.abstractmethod
+    def EstimateJob(
+        self,
+        request: job_service_pb2.EstimateJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[job_service_pb2.JobEstimate, abc.Awaitable[job_service_pb2.JobEstimate]]:
+        """Says what a training would take before it is created, from earlier ones of the project that are alike: the same recipe, base, image size and number of GPUs.
+        Checks and fills in all that CreateJob does, but asks for no room and stores nothing; whatever it says, the job may be created. Errors as CreateJob;
+        INVALID_ARGUMENT too for another kind than TRAIN.
         """
 
     @abc_1.abstractmethod

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from google.protobuf import json_format, struct_pb2
 
 from bloomery.common.v1 import Artifact as ArtifactMessage
+from bloomery.common.v1 import Problem
 from bloomery.training.v1 import (
     AttemptSuccess,
     CreateJobRequest,
     FeedItem,
     FolderImages,
+    JobEstimate,
     JobEvent,
     JobKind,
     JobResult,
@@ -42,6 +44,7 @@ from bloomery_kit.errors import FailedPrecondition
 from bloomery_kit.objects import SignedRequest
 from bloomery_kit.signed import signed_message
 from bloomery_kit.times import to_timestamp
+from bloomery_trainer.estimating import Estimate
 from bloomery_trainer.facts import document, model_facts, variant_facts
 from bloomery_trainer.model import (
     Artifact,
@@ -227,6 +230,20 @@ def artifact_message(given: Artifact) -> ArtifactMessage:
         media_type=given.media_type,
         file_name=given.file_name,
         logical_key=given.logical_key,
+    )
+
+
+def estimate_message(draft: Job, found: Estimate, warnings: Sequence[Problem]) -> JobEstimate:
+    """What a job would take."""
+    return JobEstimate(
+        job=job_message(draft),
+        source=JobEstimate.Source.ValueType(found.source),
+        earlier_jobs=found.jobs,
+        seconds=found.seconds,
+        least_seconds=found.least,
+        most_seconds=found.most,
+        memory_bytes=found.memory_bytes,
+        warnings=warnings,
     )
 
 

@@ -6,14 +6,17 @@ from dataclasses import replace
 import grpc
 from sqlalchemy.exc import IntegrityError
 
+from bloomery.common.v1 import Problem
 from bloomery_kit.database import Transaction
-from bloomery_kit.errors import AlreadyExists, BloomeryError, ResourceExhausted
+from bloomery_kit.errors import AlreadyExists, BloomeryError, FieldViolation, InvalidArgument, ResourceExhausted
 from bloomery_kit.names import new_uid, short_id
 from bloomery_trainer import admission, inputs
+from bloomery_trainer.advising import advice
 from bloomery_trainer.core import Core
+from bloomery_trainer.estimating import Estimate, estimate
 from bloomery_trainer.holding import ProjectGoneError, forget_orphan, hold
 from bloomery_trainer.judging import judge
-from bloomery_trainer.model import Job, Progress, Spec, State
+from bloomery_trainer.model import Job, Kind, Progress, Spec, State
 from bloomery_trainer.resolving import Resolved, resolve
 from bloomery_trainer.store import jobs
 from bloomery_trainer.wishes import Wish
@@ -36,6 +39,21 @@ class Creation:
         spec = judge(resolved)
         await self._check_room(wish.project)
         return self._drafted(resolved, spec, creator)
+
+    async def estimate(self, wish: Wish, creator: str) -> tuple[Job, Estimate, list[Problem]]:
+        """The training that `wish` makes, what it would take, and what is odd about its data. Raise as `judge` does.
+
+        It is drafted whether there is room for it now or not.
+        """
+        if wish.kind is not Kind.TRAIN:
+            raise InvalidArgument([FieldViolation("job.kind", "must be TRAIN: nothing is known of what others take")])
+        resolved = await resolve(self._core, wish)
+        draft = self._drafted(resolved, judge(resolved), creator)
+        assert resolved.dataset is not None
+        fraction = draft.spec.effective_parameters.get("fraction", 1)
+        share = float(fraction) if isinstance(fraction, int | float) else 1.0
+        found = await estimate(self._core, draft, round(resolved.dataset.images * share))
+        return draft, found, advice(resolved.dataset, draft.spec.effective_parameters)
 
     async def store(self, tx: Transaction, draft: Job) -> Job:
         """Write the job. Raise AlreadyExists if its id is taken, FailedPrecondition INPUT_MISSING."""

@@ -35,7 +35,7 @@ class DatasetFacts:
     """A dataset version: its name with its number, what it is for, its manifest and classes.
 
     `unready` is empty for a READY one, else what to do until it is. `warnings` is what the dataset service says of it,
-    and `relative_sides` are its deciles of the sizes of objects.
+    and `relative_sides` are its deciles of the sizes of objects; `images` are those of its training part.
     """
 
     name: str
@@ -46,6 +46,7 @@ class DatasetFacts:
     unready: str
     warnings: tuple[Problem, ...] = ()
     relative_sides: tuple[float, ...] = ()
+    images: int = 0
 
 
 class Neighbours:
@@ -145,6 +146,7 @@ class Neighbours:
             unready=_unready(version),
             warnings=tuple(version.warnings),
             relative_sides=tuple(version.statistics.relative_sides),
+            images=sum(one.image_count for one in version.statistics.splits if one.split == "train"),
         )
 
     async def hold(self, dataset_version: str, holder: str, title: str) -> None:

@@ -15,11 +15,13 @@ from bloomery.training.v1 import (
     CompleteInputUploadRequest,
     CreateJobRequest,
     DeleteJobRequest,
+    EstimateJobRequest,
     GetJobGroupRequest,
     GetJobRequest,
     GetLogsRequest,
     GetLogsResponse,
     GetRecipeRequest,
+    JobEstimate,
     JobServiceServicer,
     ListCheckpointsRequest,
     ListCheckpointsResponse,
@@ -137,6 +139,12 @@ class JobService(JobServiceServicer):
         self._core.jobs_moved(created.uid)
         await self._creation.claim_inputs(created.uid)
         return created
+
+    async def EstimateJob(self, request: EstimateJobRequest, context: Context) -> JobEstimate:
+        """See the contract."""
+        PROJECT.parse(request.parent, "parent")
+        wish = convert.wish(CreateJobRequest(parent=request.parent, job=request.job))
+        return convert.estimate_message(*await self._creation.estimate(wish, current_principal().subject))
 
     async def GetJob(self, request: GetJobRequest, context: Context) -> JobMessage:
         """See the contract."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import albumentations
+import numpy as np
 import pytest
+from PIL import Image
 
 from bloomery_recipe_yolo import augmenting
 from bloomery_worker.context import Context
@@ -83,6 +85,27 @@ def test_a_policy_changes_training_images_and_no_others(
         next(one for one in images["train"].transforms.transforms if hasattr(one, "transform")).transform = None
         with pytest.raises(AssertionError, match="policy is not at work"):
             augmenting.check(trainer)
+
+
+@pytest.mark.parametrize("task", ["detect", "segment", "classify"])
+def test_red_is_red_in_every_recipe(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    import bloomery_augment.pipeline as pipelines
+
+    monkeypatch.setattr(pipelines, "_transform", lambda _: albumentations.ToGray(p=1))
+    version: Version = request.getfixturevalue({"detect": "cells", "segment": "outlines", "classify": "tags"}[task])
+    trainer = set_up(version, task, tmp_path, monkeypatch, augment="lighting=variable", mosaic=0)
+    dataset = trainer.train_loader.dataset
+    red = np.full((64, 64, 3), (255, 0, 0), np.uint8)
+    if task == "classify":
+        steps = [one for one in dataset.torch_transforms.transforms if hasattr(one, "transform")]
+        grey = np.asarray(steps[0](Image.fromarray(red)))
+    else:
+        step = next(one for one in dataset.transforms.transforms if type(one).__name__ == "Albumentations")
+        grey = step.transform(image=red[..., ::-1].copy(), bboxes=[], class_labels=[])["image"]
+    # Red is 0.299 of what seems bright, blue 0.114.
+    assert grey[0, 0].tolist() == [76, 76, 76]
 
 
 async def test_a_policy_that_there_is_not_is_refused_before_anything_is_done(cells: Version, tmp_path: Path) -> None:

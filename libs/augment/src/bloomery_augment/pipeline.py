@@ -19,6 +19,7 @@ from bloomery_augment.independent import Independent
 from bloomery_augment.kinds import KINDS
 from bloomery_augment.policy import Policy
 from bloomery_augment.rules import Change, changes
+from bloomery_augment.turning import SwapRedAndBlue
 
 GREY = 114
 """Of what comes into view beyond the image's border: the grey that images are padded with everywhere else."""
@@ -44,12 +45,13 @@ _FIXED: Mapping[str, Mapping[str, object]] = MappingProxyType(
 _OURS: Mapping[str, type[A.BasicTransform]] = MappingProxyType({one.__name__: one for one in (Bend, HideParts)})
 
 
-def sequence(policy: Policy) -> Independent:
+def sequence(policy: Policy, *, bgr: bool = False) -> Independent:
     """The transforms of a policy, new ones, in the order in which they are done, as one.
 
-    It keeps the size of an image (uint8 [H, W, 3], RGB or BGR).
+    It keeps the size of an image, uint8 [H, W, 3], and the order of its channels: RGB, or with `bgr` BGR.
     """
-    return Independent([_transform(change) for change in changes(policy)], p=1)
+    done = [_transform(change) for change in changes(policy)]
+    return Independent([SwapRedAndBlue(p=1), *done, SwapRedAndBlue(p=1)] if bgr else done, p=1)
 
 
 @dataclass(frozen=True, slots=True)

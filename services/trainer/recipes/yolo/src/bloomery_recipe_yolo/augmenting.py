@@ -14,7 +14,7 @@ from bloomery_recipe_yolo.library import BaseTrainer
 _LIBRARY = "albumentations"
 
 
-def arguments(policy: Policy | None) -> Mapping[str, object]:
+def arguments(policy: Policy | None, task: str) -> Mapping[str, object]:
     """The library's argument for a policy's transforms.
 
     Without a policy nothing may find Albumentations: the library would blur and grey some images by itself, and wait
@@ -25,7 +25,8 @@ def arguments(policy: Policy | None) -> Mapping[str, object]:
         return {}
     from bloomery_augment.pipeline import sequence
 
-    return {"augmentations": [sequence(policy)]}
+    # Of boxes and outlines the library has images as OpenCV reads them; to classify it has pictures of Pillow.
+    return {"augmentations": [sequence(policy, bgr=task != "classify")]}
 
 
 def check(trainer: BaseTrainer) -> None:

@@ -156,7 +156,7 @@ def _arguments(context: Context, base: Base, data: Path) -> dict[str, object]:
         "model": base.model,
         "data": str(data),
         "imgsz": image_size(context.parameters)[0],
-        **augmenting.arguments(policy_of(context.parameters)),
+        **augmenting.arguments(policy_of(context.parameters), context.job.task),
         "device": machine.device().removeprefix("cuda:"),
         "project": str(context.work_dir),
         "name": "run",

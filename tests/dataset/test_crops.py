@@ -126,6 +126,10 @@ async def test_crops_of_a_project_stay_together(service: Service, fake: FakeAnno
     assert len(parts) == 12
     assert all(len(each) == 1 for each in parts.values())
     assert {part for each in parts.values() for part in each} == {"train", "val", "test"}
+    # By these evaluations know images, and which of them to draw together.
+    rows = await rows_of(version, tmp_path / "blobs")
+    assert len({(row.asset, row.file_name) for row in rows}) == 24
+    assert all(row.crop and row.group == row.crop.source_digest for row in rows)
 
 
 async def test_all_that_is_left_out_is_counted(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:

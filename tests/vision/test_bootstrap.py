@@ -12,7 +12,8 @@ import pytest
 
 from bloomery_vision.bootstrap import paired
 from bloomery_vision.figures import figures_of
-from bloomery_vision.records import from_parquet
+from bloomery_vision.manifest import ManifestRow
+from bloomery_vision.records import class_records, from_parquet
 
 FEW = 150
 RECORDS = Path(__file__).parent / "records"
@@ -99,6 +100,44 @@ def test_evaluations_of_other_images_are_not_compared(early: pa.Table, late: pa.
         paired(early.slice(0, 10), late.slice(1, 10))
     with pytest.raises(ValueError, match="not of the same images"):
         paired(early.slice(0, 0), late.slice(0, 0))
+
+
+def test_crops_of_one_image_are_told_apart_and_drawn_together() -> None:
+    rows = [_crop(image, number) for image in range(10) for number in range(10)]
+    truth = np.zeros(len(rows), np.int64)
+    first_only = np.array([0 if row.file_name.endswith("-0.png") else 1 for row in rows])
+    right, wrong = (
+        class_records(rows, truth, np.stack([found, 1 - found], axis=1), classes=("a", "b"))
+        for found in (truth, first_only)
+    )
+    found = paired(right, wrong.take(list(reversed(range(len(rows))))), resamples=FEW)
+    assert (found.images, found.clusters) == (100, 10)
+    top = found.differences[0]
+    assert (top.metric, top.better) == ("accuracy", 1)
+    assert (top.first, top.second) == pytest.approx((1, 0.1))
+
+
+def test_an_image_that_is_there_twice_is_refused(early: pa.Table) -> None:
+    twice = early.take([0, 1, 1])
+    for first, second in ((twice, twice), (early.take([0, 1, 2]), twice)):
+        with pytest.raises(ValueError, match="more than once"):
+            paired(first, second)
+
+
+def _crop(image: int, number: int) -> ManifestRow:
+    return ManifestRow(
+        asset=f"assets/{image}",
+        digest=f"sha256:{image}{number}",
+        logical_key="k",
+        size_bytes=1,
+        media_type="image/png",
+        width=9,
+        height=9,
+        split="test",
+        group=f"sha256:{image}",
+        file_name=f"{image}-{number}.png",
+        shapes=(),
+    )
 
 
 def test_intervals_hold_the_true_difference_as_often_as_they_say(early: pa.Table, late: pa.Table) -> None:

@@ -75,7 +75,8 @@ class Paired:
 def paired(first: pa.Table, second: pa.Table, *, resamples: int = RESAMPLES) -> Paired:
     """Compares two evaluations by their records, see `records`; the same ones give the same answer.
 
-    Raises ValueError where they are not of the same task and images, or of none.
+    Images are known by their asset and file name. Raises ValueError where the evaluations are not of the same task and
+    images, of none, or where one has an image more than once.
     """
     second = _aligned(first, second)
     clusters = _clusters(first)
@@ -97,10 +98,19 @@ def _aligned(first: pa.Table, second: pa.Table) -> pa.Table:
     """The second table with its rows in the order of the first one's."""
     if about(first)[0] != about(second)[0] or first.column_names != second.column_names:
         raise ValueError("the evaluations are of models of different tasks")
-    places = pc.index_in(first.column("asset"), value_set=second.column("asset").combine_chunks())
+    names, others = _names(first), _names(second)
+    places = pc.index_in(names, value_set=others)
     if not first.num_rows or places.null_count or first.num_rows != second.num_rows:
         raise ValueError("the evaluations are not of the same images")
     return second.take(places)
+
+
+def _names(records: pa.Table) -> pa.Array:
+    """What each image is known by: crops of one image share its asset, and file names come once in each split."""
+    names = pc.binary_join_element_wise(records.column("asset"), records.column("file_name"), "\n").combine_chunks()
+    if len(names.unique()) < len(names):
+        raise ValueError("an evaluation has an image more than once; evaluate again")
+    return names
 
 
 def _clusters(records: pa.Table) -> NDArray[np.int64]:

@@ -85,6 +85,14 @@ def test_names_stay_unique_where_folders_become_part_of_them() -> None:
     ]  # fmt: skip
 
 
+def test_folders_that_become_part_of_a_name_leave_it_one_that_file_systems_take() -> None:
+    folders = f"{'д' * 70}/{'p' * 10}"
+    rows = [_row(f"{folders}/{'é' * 80}{end}.jpg", "a") for end in ("", "1", "2")]
+    names = [row["image"] for row in places(b"".join(Folders(("a",)).lines(rows, Notes()))).values()]
+    assert len(set(names)) == 3
+    assert [name.rpartition("/")[2].encode()[180:] for name in names] == [b".jpg", b"-2.jpg", b"-3.jpg"]
+
+
 def _row(file_name: str, label: str) -> ManifestRow:
     return ManifestRow(
         asset="a",

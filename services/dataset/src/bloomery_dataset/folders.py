@@ -52,7 +52,8 @@ class Folders:
         # A folder below that of its class would not be read as the class.
         flat = row.file_name.replace("/", "-")
         stem = stem_of(flat)
-        return f"{_free(f'{row.split}/{self._folders[label]}/{stem}', self._taken)}{flat[len(stem) :]}"
+        # Folders and stem are parts that fit each by itself; a number behind it keeps what is cut unique.
+        return f"{_free(f'{row.split}/{self._folders[label]}/{safe_part(stem)}', self._taken)}{flat[len(stem) :]}"
 
 
 def _folder(name: str) -> str:

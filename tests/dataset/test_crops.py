@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloomery.dataset.v1 import (
+    CompareDatasetVersionsRequest,
     CropSpec,
     DatasetItem,
     DatasetSpec,
@@ -170,6 +171,23 @@ async def test_equal_crops_are_one_version(service: Service, fake: FakeAnnotatio
     assert again.name == first.name
     other = await service.build(crop_spec(source.name, square=True, margin=0.2))
     assert not other.reused
+
+
+async def test_crops_of_equal_bytes_are_compared_as_several(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    same = [Shape(Box(10, 20, 30, 40), name) for name in ("rbc", "wbc")]
+    await picture(fake, tmp_path, 1, [*same, Shape(Box(60, 50, 20, 20), "wbc")])
+    first = await service.build(crop_spec())
+    await picture(fake, tmp_path, 1, [*same, same[0]])
+    second = await service.build(crop_spec())
+    found = await service.stub.CompareDatasetVersions(CompareDatasetVersionsRequest(name=first.name, other=second.name))
+    assert (found.image_count, found.other_image_count) == (3, 3)
+    assert (found.added_count, found.removed_count, found.relabelled_count) == (1, 1, 0)
+    await picture(fake, tmp_path, 1, [*same, Shape(Box(10, 20, 30, 40), "platelets")])
+    third = await service.build(crop_spec())
+    found = await service.stub.CompareDatasetVersions(CompareDatasetVersionsRequest(name=second.name, other=third.name))
+    assert (found.added_count, found.removed_count, found.relabelled_count) == (0, 0, 1)
 
 
 async def test_classes_of_the_source_are_mapped_by_their_names(

@@ -1,8 +1,11 @@
 """In what two versions differ."""
 
 import asyncio
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from bloomery_dataset.model import Version
 from bloomery_dataset.shards import ShardCache
@@ -26,7 +29,10 @@ class Comparison:
 
 
 async def compare(cache: ShardCache, version: Version, other: Version) -> Comparison:
-    """What `other` has that `version` has not, and the other way round. Images are known by their digests."""
+    """What `other` has that `version` has not, and the other way round.
+
+    Images are known by their digests, crops by what was cut out of which image: the bytes of several may be equal.
+    """
     old, new = (await cache.index(version)).classes, (await cache.index(other)).classes
     before, after = await _images(cache, version), await _images(cache, other)
     return await asyncio.to_thread(_comparison, before, after, old, new)
@@ -49,18 +55,29 @@ def _comparison(
 
 
 async def _images(cache: ShardCache, version: Version) -> dict[bytes, bytes]:
-    """For each image, by its digest, a byte for its split and the hash of its shapes: there may be millions."""
+    """For each image, by its key, a byte for its split and the hash of its shapes: there may be millions."""
     index = await cache.index(version)
     found: dict[bytes, bytes] = {}
+    again: Counter[bytes] = Counter()
     for shard in index.shards:
-        found |= await asyncio.to_thread(_of_shard, await cache.open(shard, index.classes))
+        await asyncio.to_thread(_add, await cache.open(shard, index.classes), found, again)
     return found
 
 
-def _of_shard(reader: ShardReader) -> dict[bytes, bytes]:
+def _add(reader: ShardReader, found: dict[bytes, bytes], again: Counter[bytes]) -> None:
+    """Adds the images of a shard; `again` counts those whose key was taken, and are known by their number too."""
     with reader:
-        return {_digest(row): bytes([PARTS.index(row.split)]) + shapes_hash(row) for _, row in reader.rows()}
+        for _, row in reader.rows():
+            key = _key(row)
+            if key in found:
+                again[key] += 1
+                key += again[key].to_bytes(8, "big")
+            found[key] = bytes([PARTS.index(row.split)]) + shapes_hash(row)
 
 
-def _digest(row: ManifestRow) -> bytes:
-    return bytes.fromhex(row.digest.removeprefix("sha256:"))
+def _key(row: ManifestRow) -> bytes:
+    """Of crops without the label, so that another one is seen as such."""
+    if row.crop is None:
+        return bytes.fromhex(row.digest.removeprefix("sha256:"))
+    where = [row.crop.source_digest, *(astuple(box) for box in (row.crop.region, row.crop.box))]
+    return hashlib.sha256(json.dumps(where).encode()).digest()

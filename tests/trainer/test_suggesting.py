@@ -1,5 +1,8 @@
 """What the worker of a PREDICT job sees is suggested to the annotation service, by the attempt that counts only."""
 
+import grpc
+import pytest
+
 from bloomery.common.v1 import Artifact
 from bloomery.training.v1 import (
     JOB_KIND_EVALUATE,
@@ -80,6 +83,16 @@ async def test_a_service_that_is_away_is_told_as_such(hand: Hand, world: World) 
     _, worker = await running(hand, suggest=True)
     world.annotation.down = True
     assert await reason_of(suggest(worker)) == "DOWN"
+
+
+async def test_nothing_is_suggested_on_crops(hand: Hand, world: World) -> None:
+    world.datasets.versions[DATASET].spec.crops.SetInParent()
+    assert (await create(hand, suggest=False)).name
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await create(hand, suggest=True)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"job.suggest: must not be set on {DATASET}" in str(refused.value.details())
+    assert "name `project_images`" in str(refused.value.details())
 
 
 async def test_only_predictions_suggest(hand: Hand) -> None:

@@ -129,6 +129,9 @@ def _check_dataset(resolved: Resolved, violations: Violations) -> None:
         if wish.dataset_version:
             violations.add(field, "must be empty with `project_images` or `folder_images`: name one of them")
         return
+    if wish.suggest and resolved.dataset and resolved.dataset.crops:
+        problem = f"must not be set on {resolved.dataset.name}: suggestions lie on images of the project, not on crops"
+        violations.add("job.suggest", f"{problem} of them; leave it out, or name `project_images`")
     wants = wish.kind in _ON_DATASETS or (wish.kind is None and wish.base_artifact is None)
     if wish.kind is Kind.IMPORT and wish.dataset_version:
         violations.add(field, "must be empty for IMPORT, which works on a file alone")

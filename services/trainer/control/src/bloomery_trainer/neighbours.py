@@ -36,6 +36,7 @@ class DatasetFacts:
 
     `unready` is empty for a READY one, else what to do until it is. `warnings` is what the dataset service says of it,
     and `relative_sides` are its deciles of the sizes of objects; `images` are those of its training part.
+    `crops` is true where they were cut out of images of the project.
     """
 
     name: str
@@ -47,6 +48,7 @@ class DatasetFacts:
     warnings: tuple[Problem, ...] = ()
     relative_sides: tuple[float, ...] = ()
     images: int = 0
+    crops: bool = False
 
 
 class Neighbours:
@@ -147,6 +149,7 @@ class Neighbours:
             warnings=tuple(version.warnings),
             relative_sides=tuple(version.statistics.relative_sides),
             images=sum(one.image_count for one in version.statistics.splits if one.split == "train"),
+            crops=version.spec.HasField("crops"),
         )
 
     async def hold(self, dataset_version: str, holder: str, title: str) -> None:

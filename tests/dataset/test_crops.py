@@ -151,6 +151,28 @@ async def test_all_that_is_left_out_is_counted(service: Service, fake: FakeAnnot
     assert (statistics.source_image_count, statistics.source_shape_count) == (3, 6)
 
 
+async def test_boxes_that_are_all_too_small_are_told(service: Service, fake: FakeAnnotations, tmp_path: Path) -> None:
+    await fill(fake, tmp_path, 2)
+    source = await service.build()
+    why = "2 no crop; of their shapes 4 smaller than 99 pixels"
+    for name, whose in (("", "project's"), (source.name, "version's")):
+        failed = await service.build(crop_spec(name, smallest_side=99))
+        assert failed.error.message == f"none of the {whose} 2 images can be used for classify: {why}"
+
+
+async def test_crops_of_a_version_without_a_part_are_told_what_can_be_done(
+    service: Service, fake: FakeAnnotations, tmp_path: Path
+) -> None:
+    await fill(fake, tmp_path, 2)
+    source = await service.build()
+    version = await service.build(crop_spec(source.name))
+    (told,) = [one for one in version.warnings if one.code == "NO_TEST_IMAGES"]
+    assert f"as in {source.name}" in told.message
+    # Crops of a version take no other split.
+    assert "divide by ratio" not in told.hint
+    assert "build the version that is cut with boxes in test" in told.hint
+
+
 async def test_a_picture_that_cannot_be_decoded_is_left_out(
     service: Service, fake: FakeAnnotations, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from bloomery_dataset.model import Method, SplitPolicy, Statistics
+from bloomery_dataset.model import Method, Spec, Statistics
 from bloomery_dataset.splits import PARTS
 from bloomery_vision.findings import Finding, warning
 
@@ -17,12 +17,12 @@ _OFFICIAL_HINT = (
 )
 
 
-def advice(policy: SplitPolicy, statistics: Statistics, classes: Sequence[str] = ()) -> Iterator[Finding]:
-    """Warnings about a version that was divided in that way, by code."""
+def advice(spec: Spec, statistics: Statistics, classes: Sequence[str] = ()) -> Iterator[Finding]:
+    """Warnings about a version that was made in that way, by code."""
     counts = {part.split: part.image_count for part in statistics.splits}
-    for part, percent in zip(PARTS, policy.percents, strict=True):
+    for part, percent in zip(PARTS, spec.split.percents, strict=True):
         if not counts.get(part):
-            yield from _empty(part, percent, policy.method, statistics.image_count)
+            yield from _empty(part, percent, spec, statistics.image_count)
     yield from _about_classes(statistics, classes)
     if statistics.copies_apart:
         message = f"{statistics.copies_apart} images are copies of images of another part, as their names (.rf.) say"
@@ -57,8 +57,12 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(first) + (f" and {left} more" if left else "")
 
 
-def _empty(part: str, percent: int, method: Method, total: int) -> Iterator[Finding]:
-    if method is Method.OFFICIAL:
+def _empty(part: str, percent: int, spec: Spec, total: int) -> Iterator[Finding]:
+    if spec.of_version:
+        message = f"none of its {total} images is in {part}, as in {spec.of_version}, whose split they keep"
+        hint = f"if it should have some, build the version that is cut with boxes in {part}, and cut that one"
+        yield warning(_CODES[part], message, hint=hint)
+    elif spec.split.method is Method.OFFICIAL:
         message = f"none of its {total} images is in {part} by the official split"
         yield warning(_CODES[part], message, hint=_OFFICIAL_HINT)
     elif percent:

@@ -213,12 +213,18 @@ class BuildRun:
             return "the project has no images; import some"
         reasons = self._selection.skipped_images.most_common()
         why = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        return f"none of the project's {self._progress.read} images can be used for {self._version.spec.task}: {why}"
+        shapes = self._selection.skipped_shapes.most_common()
+        left = "; of their shapes " + ", ".join(f"{count} {reason}" for reason, count in shapes) if shapes else ""
+        whose, task = self._whose(), self._version.spec.task
+        return f"none of the {whose} {self._progress.read} images can be used for {task}: {why}{left}"
 
     def _nothing_to_learn(self) -> str:
         reasons = self._selection.skipped_shapes.most_common()
         why = ", ".join(f"{count} left out: {reason}" for reason, count in reasons) or "all images are empty"
-        return f"none of the project's shapes can be used for {self._version.spec.task}: {why}"
+        return f"none of the {self._whose()} shapes can be used for {self._version.spec.task}: {why}"
+
+    def _whose(self) -> str:
+        return "version's" if self._version.spec.of_version else "project's"
 
 
 def divide(spill: Spill, policy: SplitPolicy) -> bytearray:

@@ -99,7 +99,7 @@ def version_message(version: Version) -> DatasetVersion:
         message.read_sequence = version.plan.read_sequence
     if version.product:
         message.warnings.extend(
-            map(_problem, advice(version.spec.split, version.product.statistics, version.product.classes))
+            map(_problem, advice(version.spec, version.product.statistics, version.product.classes))
         )
         message.classes.extend(version.product.classes)
         message.statistics.CopyFrom(_statistics_message(version.product.statistics))
@@ -183,7 +183,7 @@ def _spec_message(spec: Spec) -> DatasetSpec:
         unassigned=_unassigned(spec.split) if spec.split.method is Method.OFFICIAL else "",
     )
     return DatasetSpec(
-        source=(spec.crops and spec.crops.version) or f"projects/{spec.project}",
+        source=spec.of_version or f"projects/{spec.project}",
         task=_TASK_MESSAGES[spec.task],
         split=policy,
         class_mapping=spec.class_mapping,

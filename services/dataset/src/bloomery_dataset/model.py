@@ -134,6 +134,11 @@ class Spec:
     keep_unmapped: bool = False
     crops: Crops | None = None
 
+    @property
+    def of_version(self) -> str:
+        """The version whose images are cut, "" where the project's are read."""
+        return self.crops.version if self.crops else ""
+
 
 @dataclass(frozen=True)
 class Label:

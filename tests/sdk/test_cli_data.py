@@ -34,6 +34,14 @@ def test_what_a_version_takes_beside_labelled_images_reaches_the_build(fake: Fak
     assert (second.split.unassigned, second.include_empty, second.include_unannotated) == ("", True, False)
 
 
+def test_where_images_without_a_split_go_reaches_the_build_of_crops(fake: Fake, run: Run) -> None:
+    assert run("dataset crops d --split official --unassigned drop").exit_code == 0
+    assert run("dataset crops d --from cells-v@1").exit_code == 0
+    first, second = (call.dataset_version.spec for call in fake.calls["CreateDatasetVersion"])
+    assert (first.split.method, first.split.unassigned) == (first.split.METHOD_OFFICIAL, "drop")
+    assert not second.HasField("split")
+
+
 def test_a_version_says_what_became_of_all_images_and_shapes(fake: Fake, run: Run) -> None:
     version = dataset.DatasetVersion(name=world.VERSION.name, state=dataset.DatasetVersion.STATE_READY, classes=["RBC"])
     version.statistics.splits.add(split="train", image_count=2, shapes={"RBC": 4}, crowd_count=1)

@@ -358,6 +358,7 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
         split: str = "",
         seed: int = 0,
         class_mapping: Mapping[str, str] | None = None,
+        unassigned: Unassigned | None = None,
     ) -> AsyncDatasetVersion:
         """Start building a version to classify, of one image for each box, and return it, BUILDING.
 
@@ -374,6 +375,7 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             seed: of the drawing of that split.
             class_mapping: from label, or class of `source`, to the name of its class, "" to leave it out. What it does
                 not name keeps its own name.
+            unassigned: with the split "official" of the project's images, the part of those without one, or "drop".
 
         Raises:
             InvalidArgument: lists everything that cannot be.
@@ -381,11 +383,11 @@ class AsyncProject(AsyncHandle[annotation.Project], ProjectFields):
             FailedPrecondition: `source` is not READY.
         """
         found = await Resolver(self._session, self.name).find(DATASET_VERSION, source) if source else ""
-        mapping = class_mapping or {}
+        mapping, divided = class_mapping or {}, split or seed or unassigned
         spec = dataset.DatasetSpec(
             source=found or self.name,
             task=TASK_TYPE_CLASSIFY,
-            split=split_policy(split or "80/10/10", seed) if split or seed or not found else None,
+            split=split_policy(split or "80/10/10", seed, unassigned) if divided or not found else None,
             class_mapping=mapping if found else await by_label_id(self._session, self.name, mapping),
             keep_unmapped=True,
             crops=dataset.CropSpec(margin=margin, smallest_side=smallest_side, square=square),

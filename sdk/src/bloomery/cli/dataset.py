@@ -126,6 +126,12 @@ def crops(
             metavar="LABEL=CLASS", help="Class of a label, empty to leave it out; other labels keep their names."
         ),
     ] = None,
+    unassigned: Annotated[
+        Unassigned | None,
+        typer.Option(
+            help="With --split official: where images without a split go, or drop to leave them out; needed for such."
+        ),
+    ] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Build a version for classification of one image for each box, and wait until it is ready."""
@@ -140,6 +146,7 @@ def crops(
             split=split,
             seed=seed,
             class_mapping=mapping,
+            unassigned=unassigned.value if unassigned else None,
         )
         version.wait(progress=tell)
     _show(version, output)

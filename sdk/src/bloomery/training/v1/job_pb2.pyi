@@ -259,7 +259,7 @@ class Job(message.Message):
     """Uid of its project, whose id may be used again once it is deleted. Output only."""
     suggest: builtins.bool
     """PREDICT also saves what the model sees as suggestions on those of its images that the project has: `AnnotationService.SaveSuggestions` says how. False for
-    other kinds.
+    other kinds. INVALID_ARGUMENT on a dataset version of crops, whose images are none of the project's: leave it out, or name `project_images`.
     """
     model_variant: builtins.str
     """The form of `model_version` that EVALUATE or PREDICT works on: `projects/{project}/models/{model}/versions/{version}/variants/{variant}`. Empty for the version

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bloomery._search import read_range
 from bloomery.cli._pairs import value
 from bloomery.cli._progress import steps
 
@@ -17,6 +16,9 @@ Given = Mapping[str, float | str | bool]
 
 def divided(settings: Given) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters that are the same in all trials, and what is tried of the others: ranges, and values between `|`."""
+    # The client's package is large, and other commands load this module for its help alone.
+    from bloomery._search import read_range
+
     space: dict[str, Any] = {}
     for name, given in settings.items():
         if isinstance(given, str) and "|" in given:

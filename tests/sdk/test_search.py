@@ -92,6 +92,15 @@ def test_a_job_that_is_called_as_a_trial_is_no_trial(run: Run, jobs: dict[str, t
     assert len(jobs) == 2
 
 
+@pytest.mark.parametrize("other", ["--recipe yolo-segment", "--base scratch", "--model others"])
+def test_a_job_of_another_recipe_base_or_model_is_no_trial(run: Run, jobs: dict[str, training.Job], other: str) -> None:
+    command = f"{TRAIN} --search 2 --set lr0=0.1..0.9 --group sweep"
+    assert run(command).exit_code == 0
+    result = run(f"{command} {other}")
+    assert result.exit_code != 0
+    assert "sweep-001" in result.stderr
+
+
 def test_a_halving_trains_the_better_ones_for_longer(run: Run, jobs: dict[str, training.Job]) -> None:
     command = f"{TRAIN} --search 9 --halving --set lr0=0.1..0.9 --set epochs=9 --group sweep"
     result = run(command)
@@ -182,14 +191,16 @@ def test_draws_lie_in_their_ranges_and_depend_on_seed_and_number_alone(
 
 
 @given(st.integers(1, 200), st.integers(1, 500))
-def test_rounds_of_a_halving_end_with_one_job_for_all_epochs(count: int, epochs: int) -> None:
-    # Property: from round to round there are fewer trials of no fewer epochs; the last has one, for all epochs.
+def test_rounds_of_a_halving_never_train_the_same_again(count: int, epochs: int) -> None:
+    # Property: from round to round there are fewer trials of more epochs; the last is for all epochs, and of one job
+    # unless the first was already.
     plan = rounds(count, epochs)
     assert plan[0][0] == count
-    assert plan[-1] == (1, epochs)
+    assert plan[-1][1] == epochs
+    assert len(plan) == 1 or plan[-1][0] == 1
     for (many, short), (few, long) in pairwise(plan):
-        assert few <= many
-        assert short <= long
+        assert few < many
+        assert short < long
     assert len(plan) <= math.log(max(count, 2), ETA) + 2
 
 
@@ -217,6 +228,13 @@ def test_the_best_has_succeeded_and_no_other_that_has_is_better(found: list[tupl
     assert sorted(places) == there
     values = [found[place][0] or 0.0 for place in places]
     assert values == sorted(values, reverse=True)
+
+
+def test_to_compare_jobs_leaves_them_as_they_are() -> None:
+    job = measured(0.5, "SUCCEEDED")
+    before = job.proto.SerializeToString()
+    assert ranked([job], "") == [0]
+    assert job.proto.SerializeToString() == before
 
 
 def test_an_estimate_is_shown_and_starts_nothing(fake: Fake, run: Run) -> None:

@@ -74,20 +74,28 @@ def trials(space: Space, count: int, seed: int) -> list[dict[str, Parameter]]:
 
 
 def rounds(count: int, epochs: int) -> list[tuple[int, int]]:
-    """How many trials each round of a halving has, and for how many epochs they train; the last one for all."""
+    """How many trials each round of a halving has, and for how many epochs they train; the last one for all.
+
+    From round to round they train for longer: a round as long as the one before would train the same again.
+    """
     counts = [count]
     while counts[-1] >= ETA:
         counts.append(counts[-1] // ETA)
-    if len(counts) == 1 or counts[-1] > 1:
+    if counts[-1] > 1:
         counts.append(1)
     left = range(len(counts) - 1, -1, -1)
-    return [(one, max(1, round(epochs / ETA**more))) for one, more in zip(counts, left, strict=True)]
+    lengths = [max(1, round(epochs / ETA**more)) for more in left]
+    return [
+        (many, length) for many, length, before in zip(counts, lengths, (0, *lengths), strict=False) if length > before
+    ]
 
 
 def score(job: JobFields, by: str) -> float | None:
     """How good a trial is, more is better; None where it did not succeed, or was not measured so."""
     measured = {**job.proto.progress.metrics, **job.proto.result.metrics}
-    wanted = by or job.proto.effective_parameters.fields["best_by"].string_value
+    parameters = job.proto.effective_parameters.fields
+    # To read a field that is not there would make it.
+    wanted = by or (parameters["best_by"].string_value if "best_by" in parameters else "")
     names = (wanted, f"val/{wanted}") if wanted else DEFAULTS
     for name in names:
         value = measured.get(name)

@@ -240,22 +240,24 @@ class AsyncTrainings(AsyncHandle[dataset.DatasetVersion], DatasetVersionFields):
             key: value for key, value in common.items() if key not in {*_OF_JOBS, "settings", "validate_only"}
         }
         given = {name: {**(common.get("settings") or {}), **parameters, **trial} for name, trial in named.items()}
-        for each in given.values():
-            await self.train(recipe, group=group, settings=each, validate_only=True, **rest)
+        checked = {
+            name: await self.train(recipe, group=group, settings=each, validate_only=True, **rest)
+            for name, each in given.items()
+        }
         if common.get("validate_only"):
             return []
-        return [await self._trial(recipe, name, group, each, rest) for name, each in given.items()]
+        return [await self._trial(name, job.proto, given[name], rest) for name, job in checked.items()]
 
     async def _trial(
-        self, recipe: str, name: str, group: str, settings: Mapping[str, Parameter], rest: Mapping[str, Any]
+        self, name: str, checked: training.Job, settings: Mapping[str, Parameter], rest: Mapping[str, Any]
     ) -> AsyncJob:
+        """The trial, or the job that an interrupted call has started as it."""
         try:
-            return await self.train(recipe, name=name, group=group, settings=settings, **rest)
+            return await self.train(checked.recipe, name=name, group=checked.group, settings=settings, **rest)
         except errors.AlreadyExists:
             full = f"{parent_of(self.name, 2)}/jobs/{name}"
             job = await self._session.call(self._session.jobs.GetJob, training.GetJobRequest(name=full))
-            same = (job.group, job.dataset_version, job.parameters) == (group, self.name, struct(settings))
-            if not same:
+            if _trained(job) != _trained(checked):
                 raise
             return AsyncJob(self._session, job)
 
@@ -268,3 +270,8 @@ class AsyncTrainings(AsyncHandle[dataset.DatasetVersion], DatasetVersionFields):
         )
         job.base_artifact.CopyFrom(checkpoint_of(version))
         job.base = version.name
+
+
+def _trained(job: training.Job) -> tuple[object, ...]:
+    """What makes two trainings of a search the same one, as the server has resolved it."""
+    return job.group, job.recipe, job.dataset_version, job.base, job.model, job.parameters

@@ -222,6 +222,38 @@ def test_tensorboard_is_opened_and_what_comes_meanwhile_is_fetched(
 
 
 @pytest.mark.usefixtures("curves")
+def test_while_tensorboard_is_open_a_look_that_fails_is_told_and_done_again(
+    fake: Fake, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = iter(["FAILS", "RUNNING", "SUCCEEDED"])
+
+    def job(request: training.GetJobRequest) -> training.Job:
+        made = training.Job(name=request.name, state=training.JOB_STATE_RUNNING)
+        if not (tmp_path / "said").exists():
+            return made
+        if request.name.endswith("a"):
+            raise served.NotFound("job", request.name)
+        state = next(states)
+        if state == "FAILS":
+            raise served.PermissionDenied("not just now")
+        made.state = training.JobState.Value(f"JOB_STATE_{state}")
+        return made
+
+    fake.answer("GetJob", job)
+    program = tmp_path / "bin/tensorboard"
+    program.parent.mkdir()
+    waited = tmp_path / "out/b/events.out.tfevents.2"
+    program.write_text(f"#!/bin/sh\n: > {tmp_path}/said\nwhile [ ! -f {waited} ]; do /bin/sleep 0.05; done\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.setattr(_job_files, "_SECONDS", 0.5)
+    result = run(f"jobs tensorboard {TWO} --serve --to", str(tmp_path / "out"))
+    assert result.exit_code == 3
+    assert "a is not there any more" in result.stderr
+    assert "b cannot be read, and is tried again: not just now" in result.stderr
+
+
+@pytest.mark.usefixtures("curves")
 def test_where_tensorboard_is_not_installed_it_is_told_how_to_get_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from bloomery._names import size
 from bloomery.cli._options import Output, OutputOption, ProjectOption, connect
 from bloomery.cli._output import dump, grid
 from bloomery.cli._progress import steps
-from bloomery.errors import FailedPrecondition
+from bloomery.errors import BloomeryError, FailedPrecondition, NotFound
 
 if TYPE_CHECKING:
     from bloomery import Job
@@ -94,17 +94,31 @@ def _serve(program: str, jobs: Sequence["Job"], to: Path) -> int:
     """Run TensorBoard until it ends, and fetch what the jobs write meanwhile; return its exit code."""
     running = [job for job in jobs if not job.is_terminal]
     with subprocess.Popen([program, "--logdir", str(to), "--reload_interval", str(_SECONDS)]) as process:
-        while True:
-            try:
-                return process.wait(_SECONDS if running else None)
-            except subprocess.TimeoutExpired:
-                for job in running:
-                    job.refresh()
-                    job.download_events(to / job.id)
-                running = [job for job in running if not job.is_terminal]
-            except KeyboardInterrupt:
-                process.terminate()
-                return process.wait()
+        try:
+            while True:
+                try:
+                    return process.wait(_SECONDS if running else None)
+                except subprocess.TimeoutExpired:
+                    running = [job for job in running if _goes_on(job, to)]
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()
+        finally:
+            process.terminate()
+
+
+def _goes_on(job: "Job", to: Path) -> bool:
+    """Fetch what a job wrote meanwhile; return whether more may come."""
+    try:
+        job.refresh()
+        job.download_events(to / job.id)
+    except NotFound:
+        typer.echo(f"{job.id} is not there any more", err=True)
+        return False
+    except BloomeryError as problem:
+        typer.echo(f"{job.id} cannot be read, and is tried again: {problem.message}", err=True)
+        return True
+    return not job.is_terminal
 
 
 def _base(checkpoint: str) -> str:

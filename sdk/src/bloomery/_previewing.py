@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from contextlib import aclosing
 from pathlib import Path
 
 from bloomery._session import Session
@@ -17,12 +18,17 @@ async def previewed(
     request = ListDatasetItemsRequest(
         parent=version, page_size=images, filter=f"split:{split}", sign_downloads=True, inline_contents=True
     )
-    page = await session.call(session.datasets.ListDatasetItems, request)
-    made = []
-    for item in page.items:
-        content = await _content(session, item)
-        picture = await asyncio.to_thread(sheet, content, item.shapes, change, variants, seed)
-        made.append(Sheet(item.asset, item.file_name, picture))
+    made: list[Sheet] = []
+    # A page ends early where its contents are large.
+    async with aclosing(session.pages(session.datasets.ListDatasetItems, request)) as pages:
+        async for page in pages:
+            for item in page.items:
+                content = await _content(session, item)
+                picture = await asyncio.to_thread(sheet, content, item.shapes, change, variants, seed)
+                made.append(Sheet(item.asset, item.file_name, picture))
+            request.page_size = images - len(made)
+            if request.page_size <= 0:
+                break
     return made
 
 

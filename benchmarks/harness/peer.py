@@ -80,7 +80,10 @@ def pairs(arguments: Mapping[str, Value]) -> Sequence[str]:
     return [f"{name}={value}" for name, value in arguments.items()]
 
 
-OURS = ("augment", "best_by", "export", "keep", "multi_label", "sample_predictions", "save_every")
+OURS = (
+    "adapter", "augment", "best_by", "export", "keep", "lora_control", "lora_dropout", "lora_targets", "method",
+    "multi_label", "sample_predictions", "save_every",
+)  # fmt: skip
 """Parameters that the library does not know."""
 
 

@@ -18,8 +18,9 @@ PACKAGES = {
     "onnx": ROOT / "services/trainer/recipes/onnx/src/bloomery_recipe_onnx",
     "detr": ROOT / "services/trainer/recipes/detr/src/bloomery_recipe_detr",
     "timm": ROOT / "services/trainer/recipes/timm/src/bloomery_recipe_timm",
+    "yolo": ROOT / "services/trainer/recipes/yolo/src/bloomery_recipe_yolo",
 }
-SERVICES = PACKAGES.keys() - {"worker", "onnx", "detr", "timm"}
+SERVICES = PACKAGES.keys() - {"worker", "onnx", "detr", "timm", "yolo"}
 NAME = re.compile(r"`([^`]+)`")
 
 

@@ -418,6 +418,39 @@ def test_a_model_file_is_uploaded_once_and_imported(fake: Fake, client: Client, 
     assert (job.base_artifact, job.dataset_version) == (expected, "")
 
 
+def test_an_adapter_travels_with_the_base_that_is_given_and_without_one_alone(
+    fake: Fake, client: Client, run: Run, inputs: Blobs, weights: Path
+) -> None:
+    name = "projects/cells/models/cells-v/versions/1"
+    digest = inputs.keep(b"adapter")
+    kept = Artifact(role="adapter", file_name="adapter.safetensors", digest=digest, size_bytes=7)
+    version = inference.ModelVersion(
+        name=name, artifacts=[kept], lineage=inference.Lineage(recipe="recipes/yolo-detect 1")
+    )
+    fake.answer("GetModelVersion", version)
+    signed = inference.SignedModelArtifact(artifact=kept, get=inputs.signed(digest))
+    fake.answer("SignModelArtifacts", inference.SignModelArtifactsResponse(artifacts=[signed]))
+    client.model_version(name).merge(weights)
+    shown = run("models merge cells-v@1 --project cells --model other")
+    assert shown.exit_code == 0, shown.output
+    packed, alone = (call.job for call in fake.calls["CreateJob"])
+    with zipfile.ZipFile(io.BytesIO(inputs.held[packed.base_artifact.digest])) as archive:
+        assert {one: archive.read(one) for one in archive.namelist()} == {
+            "adapter.safetensors": b"adapter",
+            "base.pt": b"weights",
+        }
+    assert (packed.kind, packed.recipe) == (training.JOB_KIND_IMPORT, "recipes/yolo-detect")
+    assert (packed.model, alone.model) == ("projects/cells/models/cells-v", "projects/cells/models/other")
+    assert (alone.base, alone.base_artifact.digest) == ("adapter.safetensors", digest)
+
+
+def test_what_has_no_adapter_cannot_be_merged(fake: Fake, client: Client) -> None:
+    fake.answer("GetModelVersion", inference.ModelVersion(name="projects/cells/models/cells-v/versions/1"))
+    with pytest.raises(errors.FailedPrecondition, match="no adapter"):
+        client.model_version("projects/cells/models/cells-v/versions/1").merge()
+    assert "CreateJob" not in fake.calls
+
+
 def test_an_upload_that_got_lost_is_sent_again(fake: Fake, client: Client, inputs: Blobs, weights: Path) -> None:
     fake.queue("CompleteInputUpload", served.FailedPrecondition("INPUT_MISSING", "nothing was uploaded"))
     client.project("cells").import_model(weights, model="mine", recipe="yolo-detect")

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -53,6 +54,30 @@ async def test_killed_and_resumed_equals_uninterrupted(
     # By name: to show how megabytes differ would take longer than the training.
     assert [name for name in straight if resumed[name] != straight[name]] == []
     assert straight["policy"] == policy
+
+
+async def test_an_adapter_with_dropout_that_is_killed_and_resumed_equals_uninterrupted(
+    detector: FakeTrainer, cells: Version, tmp_path: Path
+) -> None:
+    base = detector.kept["checkpoint"]
+    version = replace(cells, blobs={**cells.blobs, base.logical_key: detector.content("checkpoint")})
+
+    def adapting() -> FakeTrainer:
+        adapter = {"method": "lora", "lora_dropout": 0.2, "lora_control": 0.0}
+        parameters = {**PARAMETERS, **adapter}
+        return replace(
+            trainer_for(job("yolo-detect", "TRAIN", base="mine.pt", **parameters), recipe("yolo-detect"), version),
+            base=base,
+        )
+
+    straight = adapting()
+    wanted = await finished(straight, version, tmp_path / "straight")
+    # Nothing is left but its first checkpoint, as when the machine dies.
+    resumed = replace(straight.successor(straight.of_kind("checkpoint")[0].checkpoint.epoch), base=base)
+    found = await finished(resumed, version, tmp_path / "resumed")
+    assert [name for name in wanted if found[name] != wanted[name]] == []
+    for role in ("checkpoint", "adapter"):
+        assert resumed.kept[role].digest == straight.kept[role].digest
 
 
 async def test_death_in_the_final_evaluation_costs_no_epoch(

@@ -13,7 +13,8 @@ Scale = Literal["1/255", "imagenet", "-1..1", "none"]
 Decoder = Literal["yolo", "yolo-end-to-end", "probabilities", "logits"]
 _MOST_FILES = 100
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
-_CHECKPOINT = ".pt"
+_YOLO = frozenset({".pt", ".safetensors"})
+_MODELS = frozenset({".onnx", ".safetensors"})
 
 
 def recipe_for(path: Path, task: str | None, recipe: str | None) -> str:
@@ -25,7 +26,7 @@ def recipe_for(path: Path, task: str | None, recipe: str | None) -> str:
     if (task is None) == (recipe is None):
         raise InvalidArgument("give the task of the model, such as detect, or a recipe; not both")
     if recipe is None:
-        return f"recipes/{'yolo' if path.suffix.lower() == _CHECKPOINT else 'onnx'}-{task}"
+        return f"recipes/{'yolo' if path.suffix.lower() in _YOLO else 'onnx'}-{task}"
     return recipe if recipe.startswith("recipes/") else f"recipes/{recipe}"
 
 
@@ -33,12 +34,12 @@ def as_one_file(path: Path, scratch: Path) -> Path:
     """The file itself, or a folder as a zip file in `scratch`, which is the same for the same files.
 
     Raises:
-        InvalidArgument: the folder holds no `.onnx` file, or more files than belong to a model.
+        InvalidArgument: the folder holds no `.onnx` file and no adapter, or more files than belong to a model.
     """
     if not path.is_dir():
         return path
     files = sorted(one for one in path.rglob("*") if one.is_file())
-    if not any(one.suffix == ".onnx" for one in files) or len(files) > _MOST_FILES:
+    if not any(one.suffix in _MODELS for one in files) or len(files) > _MOST_FILES:
         hint = "give a folder with one .onnx file and what belongs to it, such as a Triton model directory"
         raise InvalidArgument(f"{path} with {len(files)} files is no model", hint=hint)
     packed = scratch / f"{path.name}.zip"

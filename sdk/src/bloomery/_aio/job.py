@@ -4,7 +4,9 @@ One module, because each returns the other: a job the version that it made, a ve
 """
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+from bloomery._adapters import merge_job
 from bloomery._aio.batches import AsyncBatches
 from bloomery._aio.work import AsyncWork
 from bloomery._names import parent_of
@@ -42,6 +44,27 @@ class AsyncModelVersion(AsyncBatches[AsyncJob]):
         """List the versions that were trained from it, newest first."""
         async for version in list_descendants(self._session, parent_of(self.name, 2), f"base:{self.name}"):
             yield version
+
+    async def merge(self, base: str | Path | None = None, *, model: str = "", name: str = "") -> AsyncJob:
+        """Start a job that puts its adapter on its base again, and return the job, whose `model_version` is the result.
+
+        For a version that was trained with an adapter (`method=lora`): the result predicts as it does. What is there
+        already does not travel again.
+
+        Args:
+            base: the file of the base weights, whose digest must be that of the training's; by default the recipe
+                finds them by their name, as for a training.
+            model: the model to publish under; by default its own.
+            name: id of the job; made by the server by default.
+
+        Raises:
+            FailedPrecondition: it has no adapter.
+            InvalidArgument: there is no such file.
+            TransferFailed: the object store cannot be reached.
+        """
+        job = await merge_job(self._session, self.proto, base, model)
+        request = training.CreateJobRequest(parent=parent_of(self.name, 2), job_id=name, job=job)
+        return AsyncJob(self._session, await self._session.call(self._session.jobs.CreateJob, request))
 
     def _job(self, job: training.Job) -> AsyncJob:
         return AsyncJob(self._session, job)

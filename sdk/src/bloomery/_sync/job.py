@@ -34,6 +34,7 @@ class ModelVersion(Handle[inference.ModelVersion], ModelVersionFields):
     predict_folder = wrapping(AsyncModelVersion.predict_folder, _job)
     suggestions = iterating(AsyncModelVersion.suggestions)
     download = blocking(AsyncModelVersion.download)
+    merge = wrapping(AsyncModelVersion.merge, _job)
     descendants = listing(AsyncModelVersion.descendants, _version)
     card = blocking(AsyncModelVersion.card)
     compare = blocking(AsyncModelVersion.compare)

@@ -7,7 +7,7 @@ import typer
 
 from bloomery._evaluations import main_metrics
 from bloomery._names import enumerated, short, size
-from bloomery.cli import aliases, better, foreign
+from bloomery.cli import aliases, better, foreign, merge
 from bloomery.cli._making import show_version
 from bloomery.cli._options import LimitOption, Output, OutputOption, ProjectOption, VersionArgument, YesOption, connect
 from bloomery.cli._output import as_json, dump, fields, listing, messages
@@ -184,6 +184,7 @@ def download(
 
 
 app.command("import", epilog=foreign.EXAMPLE)(foreign.run)
+app.command("merge", epilog=merge.EXAMPLE)(merge.run)
 
 
 @app.command(epilog="Example: bloomery models delete cells-v@1 --yes")

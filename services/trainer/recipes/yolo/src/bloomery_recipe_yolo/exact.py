@@ -19,7 +19,8 @@ import torch
 
 from bloomery_recipe_yolo import per_class
 from bloomery_recipe_yolo import state as states
-from bloomery_recipe_yolo.library import BaseTrainer
+from bloomery_recipe_yolo.lora.spec import Spec
+from bloomery_recipe_yolo.lora.trainer import AdaptedTrainer
 from bloomery_recipe_yolo.names import renamed
 from bloomery_worker.best import BestBy
 
@@ -43,7 +44,7 @@ class _TrainedToTheEndError(Exception):
     """The checkpoint's epoch was the last one."""
 
 
-class ExactTrainer(BaseTrainer):
+class ExactTrainer(AdaptedTrainer):
     """Mix into a trainer, before it in the order of bases.
 
     Args:
@@ -52,6 +53,7 @@ class ExactTrainer(BaseTrainer):
         keep: is given each checkpoint.
         rehearse: is called before a start from the beginning.
         resume_from: folder of a checkpoint of the same job.
+        spec: the adapter to train; None for all weights.
         classes: names of the classes in the order of their indices.
         best_by: by which measurement the best epoch is found; None for what the library goes by.
 
@@ -67,6 +69,7 @@ class ExactTrainer(BaseTrainer):
         keep: Keep,
         rehearse: Rehearse,
         resume_from: Path | None,
+        spec: Spec | None = None,
         classes: Sequence[str] = (),
         best_by: BestBy | None = None,
     ) -> None:
@@ -81,7 +84,7 @@ class ExactTrainer(BaseTrainer):
         self._nominal_accumulate = 1
         self._anchor = 0
         self.last_step = -1
-        super().__init__(overrides=overrides)
+        super().__init__(overrides, spec=spec)
         self.add_callback("on_train_start", lambda _: self._begin())
         self.add_callback("on_train_epoch_start", lambda _: self._begin_epoch())
 

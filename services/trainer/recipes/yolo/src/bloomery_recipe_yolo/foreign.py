@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bloomery_recipe_yolo.lora.adapter import Origin
 from bloomery_recipe_yolo.model import read_checkpoint, write_model
+from bloomery_recipe_yolo.weights import LICENSE
 from bloomery_worker.failures import ConfigError, some
 
 
@@ -18,12 +20,14 @@ class Foreign:
         classes: names in the order of their numbers.
         side: of the square input that it was trained for, in pixels; None where the file does not say.
         license: as the file states it; may be empty.
+        base: name and digest of what it was made from, where that is another file.
     """
 
     task: str
     classes: tuple[str, ...]
     side: int | None
     license: str
+    base: tuple[str, str] | None
     _model: Any
     _content: Mapping[str, Any]
 
@@ -37,8 +41,22 @@ class Foreign:
             classes=_names(getattr(model, "names", None)),
             side=_side(model.args.get("imgsz")),
             license=stated if isinstance(stated, str) else "",
+            base=None,
             _model=model,
             _content=content,
+        )
+
+    @classmethod
+    def of(cls, model: Any, origin: Origin) -> Self:
+        """What an adapter has made of its base."""
+        return cls(
+            task=origin.task,
+            classes=_names(origin.classes),
+            side=_side(origin.arguments.get("imgsz")),
+            license=LICENSE,
+            base=(origin.base, origin.base_digest),
+            _model=model,
+            _content={"license": LICENSE},
         )
 
     def write(self, target: Path, *, side: int) -> None:

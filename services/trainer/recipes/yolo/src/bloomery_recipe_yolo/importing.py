@@ -1,4 +1,4 @@
-"""IMPORT: a checkpoint that Ultralytics has written elsewhere, as a model version like those of trainings."""
+"""IMPORT: a checkpoint that Ultralytics has written elsewhere, or an adapter, as a model version like others."""
 
 import time
 from pathlib import Path
@@ -7,6 +7,7 @@ from bloomery_recipe_yolo.exact import BEST_FILE
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
 from bloomery_recipe_yolo.foreign import Foreign
+from bloomery_recipe_yolo.lora.merging import SUFFIXES, found, merged
 from bloomery_recipe_yolo.model import TrainedModel
 from bloomery_recipe_yolo.named import PACKAGES
 from bloomery_recipe_yolo.training import image_size
@@ -37,17 +38,18 @@ def import_model(context: Context, flavour: Flavour) -> Result:
     _try(model, flavour, masks=foreign.task == "segment")
     context.log.info("imported a model of %d classes for images of %d x %d", len(foreign.classes), side, side)
     job = context.job
+    base, base_digest = foreign.base or (job.base or "imported", job.base_digest)
     return Result(
         files=(FileNote(path=str(target), role="checkpoint", file_name=BEST_FILE),),
         metrics={},
         details={
-            "base": {"name": job.base or "imported", "digest": job.base_digest, "license": foreign.license},
+            "base": {"name": base, "digest": base_digest, "license": foreign.license},
             "recipe": {"name": job.recipe, "version": job.recipe_version},
             "device": "cpu",
             "duration_seconds": time.monotonic() - started,
         },
         versions=machine.versions(PACKAGES),
-        model=model_facts(context, flavour, model, base=job.base or "imported", base_digest=job.base_digest),
+        model=model_facts(context, flavour, model, base=base, base_digest=base_digest),
     )
 
 
@@ -56,7 +58,7 @@ def _read(context: Context) -> tuple[Foreign, int]:
     if not context.job.base_file:
         raise ConfigError("the job names no file to import", hint="upload one, and give it as base_artifact")
     _say(context, "reading", 0.1)
-    foreign = Foreign.read(Path(context.job.base_file))
+    foreign = _given(context)
     if foreign.task != context.job.task:
         hint = f"import it with the task {foreign.task}"
         raise ConfigError(f"the file is of a model to {foreign.task}, not to {context.job.task}", hint=hint)
@@ -64,6 +66,14 @@ def _read(context: Context) -> tuple[Foreign, int]:
     if side is None:
         raise ConfigError("the file does not say for which image size it was trained", hint="give the parameter imgsz")
     return foreign, image_size({"imgsz": side})[0]
+
+
+def _given(context: Context) -> Foreign:
+    """A checkpoint, or what an adapter makes of its base."""
+    file = Path(context.job.base_file)
+    if file.suffix in SUFFIXES:
+        return Foreign.of(*merged(*found(context, file)))
+    return Foreign.read(file)
 
 
 def _try(model: TrainedModel, flavour: Flavour, *, masks: bool) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bloomery_recipe_yolo.library import load_checkpoint, strip_optimizer
+from bloomery_recipe_yolo.lora.spec import ATTRIBUTE
 from bloomery_recipe_yolo.pickled import foreign_code
 from bloomery_worker import machine
 from bloomery_worker.failures import ConfigError, DataError, UnsafeFileError, some
@@ -143,11 +144,13 @@ def write_model(
     content: Mapping[str, Any], target: Path, classes: Sequence[str], train_arguments: Mapping[str, Any]
 ) -> None:
     """Writes the `model` of a checkpoint's content, in halves already, with its class names and training arguments."""
-    model, arguments = content["model"], _placeless(train_arguments)
+    model, arguments = content["model"], placeless(train_arguments)
     # Classifiers are trained on folders that are named by number.
     model.names = dict(enumerate(classes))
     model.args = arguments
-    vars(model).pop("pt_path", None)
+    # An adapter is published apart.
+    for own in ("pt_path", ATTRIBUTE):
+        vars(model).pop(own, None)
     # The head keeps the grid and the mode of the last batch that it saw, and makes its own for the next.
     for cached in ("anchors", "strides", "shape", "_end2end"):
         vars(model.model[-1]).pop(cached, None)
@@ -159,7 +162,7 @@ _PUBLISHED = ("model", "epoch", "version", "license", "docs")
 _WORDS = ("task", "optimizer")
 
 
-def _placeless(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def placeless(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The training arguments without texts, which may be paths."""
     return {key: value for key, value in arguments.items() if key in _WORDS or isinstance(value, int | float)}
 

@@ -24,7 +24,8 @@ def report(context: Context, trainer: ExactTrainer) -> None:
         HostMemoryError, GpuMemoryError: the job's batch does not fit.
         StopRequestedError: somebody wants the work to end.
     """
-    context.progress(ProgressNote(phase="preflight", epochs=trainer.epochs, device=machine.device_name()))
+    epochs = int(context.parameters["epochs"])
+    context.progress(ProgressNote(phase="preflight", epochs=epochs, device=machine.device_name()))
     images = len(trainer.train_loader.dataset)
     batch = min(trainer.batch_size, images)
     memory = DeviceMemory(trainer.device.type, host_bytes=context.job.memory_bytes)
@@ -40,8 +41,10 @@ class _Copy:
     def __init__(self, context: Context, trainer: ExactTrainer, memory: DeviceMemory) -> None:
         self._context, self._trainer, self._memory = context, trainer, memory
         self._model: Any = deepcopy(unwrap_model(trainer.model)).train()
-        # The optimizer's two moments do not exist yet; the copy itself stands for one of them.
-        self._missing = sum(value.numel() for value in self._model.parameters()) * _FLOAT
+        sizes = [(value.numel(), value.requires_grad) for value in self._model.parameters()]
+        # The optimizer's two moments do not exist yet; the copy itself stands for as much.
+        moments = 2 * sum(size for size, trained in sizes if trained)
+        self._missing = max(0, moments - sum(size for size, _ in sizes)) * _FLOAT
 
     def step(self, batch: int) -> Step:
         """Loads images and goes forward and backward. Raises NoRoomError, StopRequestedError."""

@@ -14,7 +14,8 @@ import torch
 import ultralytics
 from torch import Tensor
 
-from bloomery_recipe_yolo.library import BaseTrainer, unwrap_model
+from bloomery_recipe_yolo.library import unwrap_model
+from bloomery_recipe_yolo.lora.trainer import AdaptedTrainer
 from bloomery_worker.failures import ConfigError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class State(TypedDict):
     table: str
 
 
-def conditions(trainer: BaseTrainer) -> dict[str, object]:
+def conditions(trainer: AdaptedTrainer) -> dict[str, object]:
     """What must be the same before and after an interruption."""
     files = [Path(name).name for name in (*_files(trainer.train_loader), "", *_files(trainer.test_loader))]
     arguments = sorted((key, value) for key, value in vars(trainer.args).items() if key not in _PLACES)
@@ -73,6 +74,7 @@ def conditions(trainer: BaseTrainer) -> dict[str, object]:
         "batch": trainer.batch_size,
         "files": hashlib.sha256("\n".join(files).encode()).hexdigest(),
         "arguments": repr(arguments),
+        "adapter": None if trainer.spec is None else repr(trainer.spec),
     }
 
 
@@ -90,7 +92,7 @@ def check(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     return different
 
 
-def take(trainer: BaseTrainer, *, last_step: int) -> State:
+def take(trainer: AdaptedTrainer, *, last_step: int) -> State:
     """The state at the end of `trainer.epoch`; `last_step` is the batch of the newest optimizer step."""
     model = unwrap_model(trainer.model)
     state = {
@@ -119,7 +121,7 @@ def take(trainer: BaseTrainer, *, last_step: int) -> State:
     return cast("State", _on_cpu(state))
 
 
-def put(trainer: BaseTrainer, state: State) -> None:
+def put(trainer: AdaptedTrainer, state: State) -> None:
     """Makes a trainer that is set up afresh go on after the epoch of `state`."""
     # Sums are split by thread: another number gives other bits.
     torch.set_num_threads(state["threads"])
@@ -137,7 +139,7 @@ def put(trainer: BaseTrainer, state: State) -> None:
     _put_counters(trainer, state)
 
 
-def _put_counters(trainer: BaseTrainer, state: State) -> None:
+def _put_counters(trainer: AdaptedTrainer, state: State) -> None:
     vars(trainer.stopper).update(state["stopper"])
     trainer.best_fitness, trainer.fitness = state["best_fitness"], state["fitness"]
     trainer.metrics, trainer.lr, trainer.tloss = state["metrics"], state["lr"], state["losses"]
@@ -147,7 +149,7 @@ def _put_counters(trainer: BaseTrainer, state: State) -> None:
     trainer.csv.write_text(state["table"], encoding="utf-8")
 
 
-def put_gradients(trainer: BaseTrainer, state: State) -> None:
+def put_gradients(trainer: AdaptedTrainer, state: State) -> None:
     """Gives back the gradients that wait for their optimizer step; the training loop clears them before its start."""
     named = dict(unwrap_model(trainer.model).named_parameters())
     for name, gradient in state["gradients"].items():

@@ -1,17 +1,19 @@
 """TRAIN: from a dataset version and base weights to a checkpoint that our own evaluation has measured."""
 
-import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from bloomery_recipe_yolo import augmenting, figures, kept, rehearsal
+from bloomery_recipe_yolo import augmenting, figures, kept
 from bloomery_recipe_yolo.exact import BEST_FILE, ExactTrainer
 from bloomery_recipe_yolo.facts import model_facts
 from bloomery_recipe_yolo.flavours import Flavour
+from bloomery_recipe_yolo.lora import spec as lora
+from bloomery_recipe_yolo.lora.choosing import Choice, choose
+from bloomery_recipe_yolo.lora.publishing import publish_adapter
+from bloomery_recipe_yolo.lora.short import Shortly
+from bloomery_recipe_yolo.making import Making, train_with
 from bloomery_recipe_yolo.model import TrainedModel, check_task, write_published
 from bloomery_recipe_yolo.names import table
 from bloomery_recipe_yolo.optimizing import original
@@ -22,7 +24,6 @@ from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
 from bloomery_worker.applying import multi_label
 from bloomery_worker.augmenting import keep, policy_of, told
-from bloomery_worker.best import best_by
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.failures import classify
@@ -39,6 +40,7 @@ PACKAGES = (
     "torchvision",
     "numpy",
     "opencv-python-headless",
+    "peft",
     "bloomery-worker",
     "bloomery-recipe-yolo",
 )
@@ -47,7 +49,9 @@ WEIGHTS_FILE = "weights.pt"
 STRIDE = 32
 NO_EXPORT = "none"
 EXPORTED = FORMS["onnx-fp32"]
-OURS = frozenset({"augment", "best_by", "export", "keep", "multi_label", "sample_predictions", "save_every"})
+OURS = lora.PARAMETERS | {
+    "augment", "best_by", "export", "keep", "multi_label", "sample_predictions", "save_every",
+}  # fmt: skip
 """Parameters that the library does not know."""
 
 
@@ -58,11 +62,16 @@ def train(context: Context, flavour: Flavour) -> Result:
     base = find_base(context)
     if base.digest:
         check_task(Path(base.model), context.job.task)
+    lora.check(context.parameters, from_scratch=not base.digest)
     laid = _laid_out(context, flavour)
-    trainer = _trained(context, flavour, base, laid)
+    making = Making(context, flavour, laid, _arguments(context, base, laid.data))
+    choice = choose(context, Shortly(context, making.trainer))
+    trainer = _trained(context, making, flavour, choice)
     published = context.work_dir / "published"
     published.mkdir(exist_ok=True)
     write_published(trainer.best, published / BEST_FILE, context.job.classes)
+    size = image_size(context.parameters)
+    adapter, adapted = publish_adapter(context, trainer, choice, base, published, flavour, size)
     done = trainer.epoch + 1
     evaluations = _evaluate(context, flavour, published / BEST_FILE, epochs=done)
     _write_tables(published, table(trainer.csv.read_text(encoding="utf-8")))
@@ -72,6 +81,7 @@ def train(context: Context, flavour: Flavour) -> Result:
     return Result(
         files=(
             *_files(published),
+            *adapter,
             *measured,
             *keep(policy, published),
             *(file for variant in variants for file in variant.files),
@@ -81,6 +91,7 @@ def train(context: Context, flavour: Flavour) -> Result:
             **_details(context, base, done, duration=time.monotonic() - started),
             "data": _data(context, flavour, laid),
             **told(policy),
+            **adapted,
         },
         versions=machine.versions({*PACKAGES, *VARIANT_PACKAGES}),
         model=model_facts(context, flavour, model, base=base.name, base_digest=base.digest),
@@ -94,42 +105,23 @@ def image_size(parameters: Mapping[str, Value]) -> tuple[int, int]:
     return side, side
 
 
-def _trained(context: Context, flavour: Flavour, base: Base, laid: Laid) -> ExactTrainer:
+def _trained(context: Context, making: Making, flavour: Flavour, choice: Choice) -> ExactTrainer:
     job = context.job
     observer = Observer(context, device=machine.device_name(), epoch=job.resume_epoch)
 
     def keep(folder: Path, epoch: int, best: bool) -> None:
         observer.epoch = epoch
         write_published(trainer.last, folder / WEIGHTS_FILE, job.classes)
+        if choice.is_asked:
+            choice.write(folder)
         context.checkpoint(folder, epoch=epoch, best=best)
 
-    def begin(trainer: ExactTrainer) -> None:
-        kept.check(context, trainer, laid, flavour.kept, flavour.select)
-        rehearsal.report(context, trainer)
-
-    checkpoints = context.work_dir / "checkpoints"
-    shutil.rmtree(checkpoints, ignore_errors=True)
     resume_from = Path(job.resume_dir) if job.resume_dir else None
-    trainer = flavour.trainer(
-        _arguments(context, base, laid.data),
-        checkpoints=checkpoints,
-        keep=keep,
-        rehearse=begin,
-        resume_from=resume_from,
-        classes=job.classes,
-        best_by=best_by(job.parameters, job.classes),
-    )
-    # The library has just taken all cores but one, whatever the job was given.
-    torch.set_num_threads(machine.threads(job.cpus))
+    trainer = making.trainer(choice, {}, context.work_dir / "checkpoints", keep, resume_from)
     observer.attach(trainer)
-    trainer.add_callback("on_pretrain_routine_end", augmenting.check)
     Sampler(context, flavour, image_size(context.parameters)).attach(trainer)
     figures.attach(context, trainer)
-    try:
-        trainer.train()
-    except RuntimeError as problem:
-        kept.check_ignored(problem)
-        raise
+    train_with(trainer)
     return trainer
 
 

@@ -51,6 +51,12 @@ def find_base(context: Context) -> Base:
     name = job.base or job.bases[0]
     if name == SCRATCH:
         return Base(_architecture(job.bases[0]), SCRATCH)
+    return named_base(context, name)
+
+
+def named_base(context: Context, name: str) -> Base:
+    """The base of a name, as `find_base` finds it. Raises ConfigError."""
+    job = context.job
     found = _in_folder(name) or _downloaded(name, Path(job.cache_dir) / "weights", context)
     if found is None:
         raise ConfigError(

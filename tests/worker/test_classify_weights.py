@@ -1,5 +1,7 @@
 """Where classifiers of timm start from, and what their published file says."""
 
+import os
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +49,26 @@ def test_a_name_is_found_among_the_weights(file: str, tmp_path: Path, monkeypatc
     assert weights.find_base(context(tmp_path, base=SCRATCH)) == Base(None, SCRATCH)
 
 
+def test_two_workers_download_the_same_weights_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is done while this one writes, and this one breaks off."""
+    monkeypatch.delenv("BLOOMERY_WEIGHTS", raising=False)
+    written: list[str] = []
+
+    def download(command: list[str], **_: object) -> None:
+        part = Path(command[-1])
+        written.append(part.name)
+        part.write_bytes(b"half of the")
+        (part.parent / f"{NAME}.safetensors").write_bytes(b"other's")
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(subprocess, "run", download)
+    base = weights.find_base(context(tmp_path, base=NAME))
+    assert base.file is not None
+    assert base.file.read_bytes() == b"other's"
+    assert str(os.getpid()) in written[0]
+    assert [path.name for path in (tmp_path / "cache" / "weights").iterdir()] == [f"{NAME}.safetensors"]
+
+
 def test_several_files_for_a_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("resnet18-a.pth", "resnet18-b.pth"):
         (tmp_path / name).touch()
@@ -77,6 +99,15 @@ def test_weights_fit_whatever_classes_they_were_trained_for(tmp_path: Path, resn
     weights.take(resnet, Base(file, "resnet18.pth"), context(tmp_path))
     assert torch.equal(resnet.state_dict()["body.conv1.weight"], given["conv1.weight"])
     assert resnet.state_dict()["body.fc.weight"].shape == (3, 512)
+
+
+def test_a_checkpoint_of_a_training_can_be_started_from(tmp_path: Path, resnet: networks.Classifier) -> None:
+    file = tmp_path / "weights.pt"
+    about = published.About("resnet18", ("a", "b", "c"), 64, "center-crop", "softmax", (0.0, 0.0, 0.0))
+    published.write(file, resnet.state_dict(), about)
+    fresh = networks.build("resnet18", 3)
+    weights.take(fresh, Base(file, "jobs/j/checkpoints/7"), context(tmp_path))
+    assert all(torch.equal(value, resnet.state_dict()[name]) for name, value in fresh.state_dict().items())
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, resnet: networks.Classifier) -> None:

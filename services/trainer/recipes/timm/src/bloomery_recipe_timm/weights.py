@@ -1,5 +1,6 @@
 """Where training starts from: a file, a name, or nothing."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -106,11 +107,12 @@ def _downloaded(name: str, folder: Path, context: Context) -> Path | None:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     context.log.info("downloading the base weights %s", name)
-    part = target.with_suffix(".part")
+    # Of this process alone: workers of a machine share the folder.
+    part = folder / f".{name}.{os.getpid()}"
     command = [sys.executable, "-P", "-c", _FETCH, name, str(part)]
     try:
         subprocess.run(command, timeout=DOWNLOAD_SECONDS, capture_output=True, check=True)
         return part.replace(target)
-    except (subprocess.SubprocessError, FileNotFoundError):
+    except (subprocess.SubprocessError, OSError):
         part.unlink(missing_ok=True)
-        return None
+        return target if target.is_file() else None

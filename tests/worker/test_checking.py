@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from bloomery_worker.checking import running
+from bloomery_worker.checking.__main__ import main
+from bloomery_worker.checking.running import Outcome
 from bloomery_worker.checking.subject import Subject
 from bloomery_worker.checking.suite import Suite, Verdict
 from bloomery_worker.failures import ConfigError
-from bloomery_worker.messages import Value
+from bloomery_worker.messages import JobSpec, ResultNote, Value
 from tests.worker.forks import fork_trainer
 
 pytestmark = [pytest.mark.real_training, pytest.mark.timeout(900)]
@@ -54,6 +57,48 @@ def test_everything_wrong_with_a_declaration_is_said() -> None:
         "head has the default 'a', which is none of its choices",
         "depth is a number without limits: what makes no sense would be found out in the worker",
     ]
+
+
+async def test_a_recipe_that_ignores_a_stop_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subject: Subject
+) -> None:
+    async def deaf(job: JobSpec, *_: object, **__: object) -> Outcome:
+        assert job.parameters["epochs"] == 1000
+        return Outcome(tmp_path, last=ResultNote(files=(), metrics={}, details={}, versions={}))
+
+    monkeypatch.setattr(running, "run", deaf)
+    (verdict,) = [one async for one in Suite(subject, tmp_path, fork_trainer, {}).run(["stops"])]
+    assert verdict == Verdict("stops", False, "asked to stop at its first sign, it trained all of its 1000 epochs")
+
+
+async def test_an_exception_fails_its_check_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subject: Subject
+) -> None:
+    async def broken(*_: object, **__: object) -> Outcome:
+        raise OSError("no room")
+
+    monkeypatch.setattr(running, "run", broken)
+    found = [one async for one in Suite(subject, tmp_path, fork_trainer, {}).run(["trains", "stops", "declares"])]
+    assert [(one.check, one.passed, one.why) for one in found] == [
+        ("declares", True, "1 parameters"), ("trains", False, "OSError: no room"), ("stops", False, "OSError: no room"),
+    ]  # fmt: skip
+
+
+def test_parameters_that_a_recipe_does_not_have_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bloomery_recipe_timm.resnet", "--set", "epoch=2"])
+    assert "no parameter epoch; the parameters are " in capsys.readouterr().err
+
+
+@pytest.fixture
+def subject() -> Subject:
+    return Subject({
+        "name": "deaf", "version": 1, "license": "MIT", "module": "m", "task": "classify", "kinds": ["TRAIN"],
+        "parameters": [{
+            "id": "epochs", "type": "int", "default": 3, "minimum": 1, "maximum": 5000,
+            "description": "How often it trains.",
+        }],
+    })  # fmt: skip
 
 
 def test_a_package_that_is_not_there_is_named() -> None:

@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> int:
     except ConfigError as problem:
         print(f"{problem}; {problem.hint}", file=sys.stderr)
         return 2
+    if strange := subject.unknown(parameters):
+        there = ", ".join(one["id"] for one in subject.content.get("parameters", ()))
+        parser.error(f"no parameter {', '.join(strange)}; the parameters are {there}")
     with tempfile.TemporaryDirectory() as folder:
         suite = Suite(subject, Path(folder), TrainerProcess.spawn, parameters)
         if unknown := set(given.only) - set(suite.checks):

@@ -1,6 +1,6 @@
 """The recipe that is tried, as its `recipe.yaml` declares it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,8 +46,17 @@ class Subject:
         """The effective parameters of a small job, with what was given instead."""
         declared = {one["id"]: one for one in self._of(kind)}
         values = {name: one["default"] for name, one in declared.items() if one["default"] is not None}
-        small = {name: _within(value, declared[name]) for name, value in SMALL.items() if name in declared}
-        return {**values, **small, **{name: value for name, value in given.items() if name in declared}}
+        return {**values, **self.within(SMALL, kind), **{name: one for name, one in given.items() if name in declared}}
+
+    def within(self, values: Mapping[str, Value], kind: str = "TRAIN") -> dict[str, Value]:
+        """Those of the values whose parameters it has, as far as their limits let them."""
+        declared = {one["id"]: one for one in self._of(kind)}
+        return {name: _within(value, declared[name]) for name, value in values.items() if name in declared}
+
+    def unknown(self, given: Iterable[str]) -> list[str]:
+        """Names that none of its parameters has."""
+        known = {one["id"] for one in self.content.get("parameters", ())}
+        return [name for name in given if name not in known]
 
     def problems(self) -> Iterator[str]:
         """What is wrong with its parameters: all of it."""

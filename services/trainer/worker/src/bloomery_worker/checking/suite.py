@@ -22,6 +22,9 @@ from bloomery_worker.messages import (
     Value,
 )
 
+_MANY_EPOCHS = 1000
+"""Of a training that is stopped: more than it can do before it hears of it."""
+
 MENDABLE = ("DATA_ERROR", "CONFIG_ERROR")
 """Reasons that tell people what to do."""
 
@@ -69,8 +72,12 @@ class Suite:
                 yield Verdict(name, True, await check() or "")
             except _NotHereError as told:
                 yield Verdict(name, None, str(told))
-            except (_FoundError, TimeoutError) as told:
-                yield Verdict(name, False, str(told) or "it took too long")
+            except TimeoutError:
+                yield Verdict(name, False, "it took too long")
+            except _FoundError as told:
+                yield Verdict(name, False, str(told))
+            except Exception as problem:  # noqa: BLE001 - recipes fail in all ways, and the other checks are still told
+                yield Verdict(name, False, f"{type(problem).__name__}: {problem}")
 
     @property
     def checks(self) -> Mapping[str, Callable[[], Awaitable[str | None]]]:
@@ -123,9 +130,13 @@ class Suite:
         return f"killed after epoch {epoch}, it ends with the same bits"
 
     async def _stops(self) -> str | None:
-        outcome = await self._do(self._job("TRAIN"), stop_at=running.is_training)
+        job = self._job("TRAIN")
+        long = self._subject.within({"epochs": _MANY_EPOCHS, "patience": 0})
+        outcome = await self._do(replace(job, parameters={**job.parameters, **long}), stop_at=running.is_training)
         if isinstance(outcome.last, ResultNote):
-            raise _NotHereError("it ended before it could be stopped")
+            if "epochs" not in long:
+                raise _NotHereError("it ended before it could be stopped, and has no `epochs` to make it longer")
+            raise _FoundError(f"asked to stop at its first sign, it trained all of its {long['epochs']} epochs")
         if not isinstance(outcome.last, StoppedNote):
             raise _FoundError(f"asked to stop, {outcome.why()}")
         kept = outcome.checkpoint[1] if outcome.checkpoint else 0

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight  # type: ignore[import-untyped]
 from torch.nn.functional import cross_entropy, one_hot
 
+from bloomery_worker.context import StopRequestedError
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.training import thresholds
 from bloomery_worker.training.imbalance import MOST, Treatment, balanced_weights
@@ -117,17 +118,52 @@ def test_the_focal_loss_of_sigmoids_is_that_of_torchvision_by_the_positives() ->
     assert sigmoid_loss(logits, truth, PLAIN, gamma=2.0) == pytest.approx(expected.item() / 6, rel=1e-5)
 
 
+def go_on() -> None:
+    """Nobody wants the work to end."""
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+def test_borders_are_those_that_trying_every_step_on_all_scores_finds(seed: int, classes: int) -> None:
+    """With scores of quarters, of which many are equal."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, classes, 40)
+    scores = random.integers(-8, 9, (40, classes)) / 4 + np.eye(classes)[truth]
+    bias = np.zeros(classes)
+    for index in [*range(1, classes)] * thresholds._ROUNDS:
+        values = []
+        for step in thresholds._STEPS:
+            tried = bias.copy()
+            tried[index] = step
+            right = (scores + tried).argmax(axis=1) == truth
+            values.append(float(np.mean([right[truth == label].mean() for label in np.unique(truth)])))
+        bias[index] = thresholds._middle(values)
+    assert thresholds.balanced(scores, truth, go_on).tolist() == bias.tolist()
+
+
+def test_tuning_borders_can_be_stopped_at_every_class() -> None:
+    asked: list[int] = []
+
+    def stop() -> None:
+        asked.append(1)
+        if len(asked) == 4:
+            raise StopRequestedError(7)
+
+    with pytest.raises(StopRequestedError):
+        thresholds.balanced(np.eye(3), np.arange(3), stop)
+
+
 def test_borders_move_towards_frequent_classes_and_stay_where_they_are_right() -> None:
     random = np.random.default_rng(0)
     truth = np.concatenate([np.zeros(200, np.int64), np.ones(20, np.int64)])
     scores = np.stack([np.full(220, 2.0), random.normal(0, 1, 220) + 2 * truth], axis=1)
-    bias = thresholds.balanced(scores, truth)
+    bias = thresholds.balanced(scores, truth, go_on)
     assert bias[0] == 0
     assert 0.25 <= bias[1] <= 1.75
     right = (scores + bias).argmax(axis=1) == truth
     before = scores.argmax(axis=1) == truth
     assert right[truth == 1].mean() > before[truth == 1].mean()
-    assert thresholds.balanced(np.array([[3.0, 0.0], [0.0, 3.0]]), np.array([0, 1])).tolist() == [0, 0]
+    assert thresholds.balanced(np.eye(2) * 3, np.array([0, 1]), go_on).tolist() == [0, 0]
 
 
 def test_borders_of_one_class_against_the_others_lie_at_a_half() -> None:

@@ -53,7 +53,9 @@ class DetectorLearner:
         self._train = Scenes(dataset, "train", self.classes, self.side)
         self._change = pipeline_of(given)
         self._scale, self._fliplr, self._flipud = (float(given[name]) for name in ("scale", "fliplr", "flipud"))
-        told = self.classes if len(self.classes) <= _MOST_CLASSES else ()
+        # What no validation image has is not measured.
+        seen = {shape.label for row in dataset.rows("val") for shape in row.shapes if not shape.crowd}
+        told = [name for name in self.classes if name in seen] if len(self.classes) <= _MOST_CLASSES else ()
         each = [f"val/{mean}/{name}" for name in told for mean in _PER_CLASS]
         self.measures: Sequence[str] = [*(f"val/{mean}" for mean in _MEANS), *each]
         self.conditions: Mapping[str, object] = {

@@ -68,7 +68,9 @@ class ClassifierLearner:
         self._tuned = bool(given["tune_thresholds"])
         self._change = pipeline_of(given)
         self._scale, self._fliplr, self._flipud = (float(given[name]) for name in ("scale", "fliplr", "flipud"))
-        told = self.classes if len(self.classes) <= _MOST_CLASSES else ()
+        # What no validation image has is not measured.
+        there = [self.classes[index] for index in np.unique(self._val.classes)]
+        told = there if len(self.classes) <= _MOST_CLASSES else ()
         each = [f"val/{mean}/{name}" for name in told for mean in _PER_CLASS]
         self.measures: Sequence[str] = ["val/loss", *(f"val/{mean}" for mean in _MEANS), *each]
         self.conditions: Mapping[str, object] = {
@@ -166,7 +168,7 @@ class ClassifierLearner:
         sure = np.clip(probabilities, 1e-9, 1 - 1e-9)
         if self._activation == networks.SIGMOID:
             return thresholds.one_versus_rest(np.log(sure / (1 - sure)), self._val.classes)
-        return thresholds.balanced(np.log(sure), self._val.classes)
+        return thresholds.balanced(np.log(sure), self._val.classes, self._context.check_stop)
 
     def _probabilities(self, network: nn.Module, check: Check) -> NDArray[np.float32]:
         def fitted() -> Iterator[Pixels]:

@@ -139,6 +139,12 @@ def test_a_sample_that_is_left_over_alone_is_taken_twice() -> None:
     assert keys[2][0] != keys[2][1]
 
 
+def test_batches_of_one_are_taken_twice_each(tmp_path: Path) -> None:
+    keys = batches.split([(number, 7 * number) for number in range(3)], 1)
+    assert [[index for index, _ in batch] for batch in keys] == [[0, 0], [1, 1], [2, 2]]
+    assert Run(tmp_path, replace(PLAN, batch=1, epochs=1), learner=TinyLearner(samples=5)).train().epochs == 1
+
+
 def test_accumulated_batches_are_one_large_one(tmp_path: Path) -> None:
     """Without norms and dropout, whose values depend on the batch."""
     ends = []

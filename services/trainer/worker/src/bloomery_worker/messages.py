@@ -50,6 +50,7 @@ class JobSpec:
         cpus: cores to use; 0 for all.
         memory_bytes: that the machine or container has; 0 for what this machine has.
         memory_share: bytes that the job asked for; 0 for none in particular.
+        gpus: that the job asked for.
     """
 
     name: str
@@ -81,6 +82,7 @@ class JobSpec:
     cpus: float = 0.0
     memory_bytes: int = 0
     memory_share: int = 0
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)

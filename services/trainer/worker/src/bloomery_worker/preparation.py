@@ -153,6 +153,7 @@ def job_spec(
         cpus=settings.cpus,
         memory_bytes=settings.memory_bytes,
         memory_share=job.resources.memory_bytes,
+        gpus=job.resources.gpus,
     )
 
 

@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-from bloomery_worker import machine
 from bloomery_worker.applying import Applied
 from bloomery_worker.context import Context
 from bloomery_worker.failures import ConfigError
@@ -32,7 +31,7 @@ def applied(context: Context, family: Family) -> Applied:
     """The same, or the form of it that the job names, as jobs that apply it see it. Raises ConfigError, DataError."""
     if context.job.variant:
         return applied_form(context, family.evaluator)
-    device = devices.usable(context.log)
+    device = devices.usable(context)
     model = named_model(context, family, device=str(device))
     return Applied(
         predict=model,
@@ -44,7 +43,7 @@ def applied(context: Context, family: Family) -> Applied:
         packages=(*family.packages, *PACKAGES),
         runtime=family.opener,
         file=Path(context.job.base_file),
-        device=machine.device_name(),
+        device=devices.name_of(device),
     )
 
 

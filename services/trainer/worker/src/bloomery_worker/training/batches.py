@@ -13,6 +13,9 @@ from bloomery_worker.training.seeds import number
 Key = tuple[int, int]
 """A sample by its number, and the seed of its changes."""
 
+LEAST = 2
+"""Samples of a batch: norms need so many values."""
+
 
 class _Samples(Dataset[Any]):
     def __init__(self, learner: Learner) -> None:
@@ -32,13 +35,15 @@ def keys(learner: Learner, *, seed: int, epoch: int) -> list[Key]:
 def split(samples: Sequence[Key], batch: int) -> list[list[Key]]:
     """The samples in batches.
 
-    One that is left over alone is taken twice, with other changes: norms need two values at least.
+    One that is alone is taken twice, with other changes: norms need two values at least.
     """
-    batches = [list(samples[start : start + batch]) for start in range(0, len(samples), batch)]
-    if len(batches[-1]) == 1:
-        ((index, seed),) = batches[-1]
-        batches[-1].append((index, seed + 1))
-    return batches
+    batches = (list(samples[start : start + batch]) for start in range(0, len(samples), batch))
+    return [one if len(one) >= LEAST else _twice(*one) for one in batches]
+
+
+def _twice(sample: Key) -> list[Key]:
+    index, seed = sample
+    return [sample, (index, seed + 1)]
 
 
 def load(learner: Learner, batches: Sequence[list[Key]], *, workers: int) -> Iterator[Batch]:

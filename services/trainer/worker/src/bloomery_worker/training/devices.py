@@ -1,27 +1,30 @@
 """What to compute on: the GPU where there is one that computes, else the processor."""
 
-import logging
-
 import torch
 
 from bloomery_worker import machine
+from bloomery_worker.context import Context
 from bloomery_worker.training.plan import Plan
 
 CPU = torch.device("cpu")
 
 
-def usable(log: logging.Logger) -> torch.device:
-    """The device of the job; the processor, with a warning that says why, where the GPU does not compute."""
+def usable(context: Context) -> torch.device:
+    """The device of the job; the processor, with a warning that says why, where a GPU that it has does not compute."""
     device = torch.device(machine.device())
     if device == CPU:
-        return CPU
+        return _instead(context, "CUDA finds none") if context.job.gpus else CPU
     try:
         torch.ones(8, device=device).sum().item()
     except RuntimeError as problem:
-        why = str(problem).strip().partition("\n")[0]
-        log.warning("the GPU cannot be used, training goes on with the processor, which is much slower: %s", why)
-        return CPU
+        return _instead(context, str(problem).strip().partition("\n")[0])
     return device
+
+
+def _instead(context: Context, why: str) -> torch.device:
+    told = "the GPU cannot be used, the work goes on with the processor, which is much slower: %s"
+    context.log.warning(told, why)
+    return CPU
 
 
 def name_of(device: torch.device) -> str:

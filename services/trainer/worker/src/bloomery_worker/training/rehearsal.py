@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from bloomery_worker.context import Context
+from bloomery_worker.failures import GpuMemoryError, HostMemoryError
 from bloomery_worker.memory import DeviceMemory, NoRoomError, Rehearsal, Step, rehearse
 from bloomery_worker.rehearsing import CPU_SECONDS, tell
 from bloomery_worker.training import batches, devices
@@ -26,14 +27,17 @@ def report(context: Context, learner: Learner, plan: Plan, device: torch.device)
     """Says what a step takes, and returns how many samples it has: the plan's number, or what fits.
 
     Raises:
-        HostMemoryError, GpuMemoryError: the plan's batch does not fit.
+        HostMemoryError, GpuMemoryError: the plan's batch does not fit, or not even the smallest where it has none.
         StopRequestedError: somebody wants the work to end.
     """
     samples = len(learner.order(np.random.default_rng(0)))
     memory = DeviceMemory(device.type, host_bytes=context.job.memory_bytes)
     copy = _Copy(context, learner, plan, device, memory)
-    batch = plan.batch or _automatic(copy.rehearse(min(_TRIED, samples)), samples, device)
-    done = copy.rehearse(min(batch, samples))
+    if plan.batch:
+        batch, done = plan.batch, copy.rehearse(min(plan.batch, samples))
+    else:
+        done = copy.rehearse_fitting(_automatic(copy.rehearse_fitting(min(_TRIED, samples)), samples, device))
+        batch = done.step.batch
     copy.discard()
     tell(context, done, memory, device=devices.name_of(device), steps_per_epoch=-(-samples // batch))
     return batch
@@ -61,9 +65,24 @@ class _Copy:
         """Finds out what a step of so many samples takes."""
         return rehearse(self._step, batch, self._memory, seconds=float("inf") if self._memory.on_gpu else CPU_SECONDS)
 
+    def rehearse_fitting(self, batch: int) -> Rehearsal:
+        """The same, of half as many as often as they do not fit, down to the fewest that norms can take."""
+        while True:
+            try:
+                return self.rehearse(batch)
+            except (GpuMemoryError, HostMemoryError):
+                if batch <= batches.LEAST:
+                    raise
+            # Else what did not fit would count as what the smaller step takes.
+            self._release()
+            batch = max(batches.LEAST, batch // 2)
+
     def discard(self) -> None:
         """Gives the memory back."""
         del self._network
+        self._release()
+
+    def _release(self) -> None:
         if self._memory.on_gpu:
             torch.cuda.empty_cache()
 

@@ -44,15 +44,15 @@ WEIGHTS_FILE = "weights.pt"
 def train(context: Context, family: Family) -> Result:
     """Trains, evaluates, exports, and collects what is published."""
     policy, started = policy_of(context.parameters), time.monotonic()
-    base = family.base(context)
+    base, device = family.base(context), devices.usable(context)
     torch.manual_seed(int(context.parameters.get("seed", 0)))
     trainee = family.trainee(context, base)
-    done = _trained(context, trainee, base)
+    done = _trained(context, trainee, base, device)
     published = context.work_dir / "published"
     published.mkdir(exist_ok=True)
     checkpoint = published / family.file_name
     more = trainee.publish(done.weights, checkpoint)
-    evaluations = _evaluate(context, family, checkpoint, epochs=done.epochs)
+    evaluations = _evaluate(context, family, checkpoint, device, epochs=done.epochs)
     _write_table(done.history, published / METRICS_FILE)
     measured = publish(context, evaluations, published)
     model = family.open(checkpoint, device="cpu")
@@ -66,7 +66,7 @@ def train(context: Context, family: Family) -> Result:
         ),
         metrics={name: value for one in evaluations for name, value in one.values().items()},
         details={
-            **_details(context, base, done, duration=time.monotonic() - started),
+            **_details(context, base, done, device=devices.name_of(device), duration=time.monotonic() - started),
             "data": trainee.data,
             **told(policy),
             **more,
@@ -77,9 +77,8 @@ def train(context: Context, family: Family) -> Result:
     )
 
 
-def _trained(context: Context, trainee: Trainee, base: Base) -> Trained:
-    job, device = context.job, devices.usable(context.log)
-    plan = _plan(context, base)
+def _trained(context: Context, trainee: Trainee, base: Base, device: torch.device) -> Trained:
+    job, plan = context.job, _plan(context, base)
     counts = context.dataset.counts
     context.log.info(
         "%d images to train on, %d to validate, %d to test; on %s with %d threads",
@@ -135,8 +134,9 @@ def _show(context: Context, trainee: Trainee) -> Show:
     return show
 
 
-def _evaluate(context: Context, family: Family, checkpoint: Path, *, epochs: int) -> list[Evaluation]:
-    device = devices.usable(context.log)
+def _evaluate(
+    context: Context, family: Family, checkpoint: Path, device: torch.device, *, epochs: int
+) -> list[Evaluation]:
     model = family.open(checkpoint, device=str(device))
     context.progress(
         ProgressNote(phase="evaluating", epoch=epochs, epochs=epochs, fraction=1.0, device=devices.name_of(device))
@@ -203,13 +203,13 @@ def _files(published: Path, family: Family) -> tuple[FileNote, ...]:
     )
 
 
-def _details(context: Context, base: Base, done: Trained, *, duration: float) -> dict[str, object]:
+def _details(context: Context, base: Base, done: Trained, *, device: str, duration: float) -> dict[str, object]:
     job = context.job
     return {
         "dataset": {"version": job.dataset_version, "content_hash": context.dataset.index.content_hash},
         "base": base.record(),
         "recipe": {"name": job.recipe, "version": job.recipe_version},
-        "device": machine.device_name(),
+        "device": device,
         "duration_seconds": duration,
         "epochs": done.epochs,
         "best_epoch": done.best_epoch,

@@ -21,8 +21,6 @@ Pixels = NDArray[np.uint8]
 Corners = NDArray[np.float64]
 """[N, 4]: x1, y1, x2, y2 in pixels."""
 
-ROOM = 1 << 30
-"""Bytes of decoded images that are kept."""
 _LEAST_PART = 0.2
 """Share of a box that has to be left of it."""
 
@@ -44,14 +42,15 @@ class Scenes:
         split: "train", "val" or "test".
         classes: of the model.
         side: longest side in pixels that an image is kept with.
+        room: bytes of images that are kept.
 
     Attributes:
         rows: of the manifest, in its order.
         crowds: how many were left out.
     """
 
-    def __init__(self, dataset: Dataset, split: str, classes: Sequence[str], side: int) -> None:
-        self._dataset, self._classes, self._side, self._room = dataset, classes, side, ROOM
+    def __init__(self, dataset: Dataset, split: str, classes: Sequence[str], side: int, *, room: int) -> None:
+        self._dataset, self._classes, self._side, self._room = dataset, classes, side, room
         self._known: dict[int, Scene] = {}
         self.rows: list[ManifestRow] = [*dataset.rows(split)]
         self.crowds = sum(shape.crowd for row in self.rows for shape in row.shapes)

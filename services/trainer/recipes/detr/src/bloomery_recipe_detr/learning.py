@@ -19,6 +19,7 @@ from bloomery_worker.failures import ConfigError
 from bloomery_worker.predictor import Images, Outputs
 from bloomery_worker.samples import Samples
 from bloomery_worker.training.learner import Batch, Check
+from bloomery_worker.training.room import room
 
 _MEANS = ("map50", "map50_95", "precision", "recall", "f1")
 _PER_CLASS = ("precision", "recall", "f1")
@@ -50,7 +51,7 @@ class DetectorLearner:
         self.network: nn.Module = network
         self.layers: Mapping[str, int] = networks.layers(network)
         self._config = network.described()
-        self._train = Scenes(dataset, "train", self.classes, self.side)
+        self._train = Scenes(dataset, "train", self.classes, self.side, room=room(context.job))
         self._change = pipeline_of(given)
         self._scale, self._fliplr, self._flipud = (float(given[name]) for name in ("scale", "fliplr", "flipud"))
         # What no validation image has is not measured.

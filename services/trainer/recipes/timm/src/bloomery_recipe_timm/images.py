@@ -13,9 +13,6 @@ from bloomery_worker.layout import tag_of
 Pixels = NDArray[np.uint8]
 """RGB [H, W, 3]."""
 
-ROOM = 1 << 30
-"""Bytes of decoded images that are kept."""
-
 
 class Tagged:
     """The images of a split that have exactly one tag.
@@ -25,6 +22,7 @@ class Tagged:
         split: "train", "val" or "test".
         classes: of the model.
         prepare: makes of an image what is kept of it.
+        room: bytes of images that are kept.
 
     Attributes:
         rows: of the manifest, in its order.
@@ -33,9 +31,15 @@ class Tagged:
     """
 
     def __init__(
-        self, dataset: Dataset, split: str, classes: Sequence[str], prepare: Callable[[Pixels], Pixels]
+        self,
+        dataset: Dataset,
+        split: str,
+        classes: Sequence[str],
+        prepare: Callable[[Pixels], Pixels],
+        *,
+        room: int,
     ) -> None:
-        self._dataset, self._prepare, self._room = dataset, prepare, ROOM
+        self._dataset, self._prepare, self._room = dataset, prepare, room
         self._known: dict[int, Pixels] = {}
         found = [(row, tag_of(row, classes)) for row in dataset.rows(split)]
         kept = [(row, tag) for row, tag in found if tag is not None]

@@ -22,6 +22,7 @@ from bloomery_worker.training import thresholds
 from bloomery_worker.training.imbalance import FOCAL, Treatment
 from bloomery_worker.training.learner import Batch, Check
 from bloomery_worker.training.losses import sigmoid_loss, softmax_loss
+from bloomery_worker.training.room import room
 
 BATCH = 32
 _MEANS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
@@ -53,8 +54,9 @@ class ClassifierLearner:
         self.layers: Mapping[str, int] = networks.layers(network)
         self.classes = context.job.classes
         self.side = int(given["imgsz"])
-        self._train = Tagged(dataset, "train", self.classes, lambda image: reduced(image, 2 * self.side))
-        self._val = Tagged(dataset, "val", self.classes, lambda image: resize_center_crop(image, self.side))
+        space = room(context.job)
+        self._train = Tagged(dataset, "train", self.classes, lambda image: reduced(image, 2 * self.side), room=space)
+        self._val = Tagged(dataset, "val", self.classes, lambda image: resize_center_crop(image, self.side), room=space)
         for split, images in (("train", self._train), ("val", self._val)):
             if not len(images):
                 message = f"no image in the split {split} has exactly one tag"

@@ -1,10 +1,13 @@
 """Real trainings of the recipes of timm, small enough for seconds."""
 
+from pathlib import Path
+
 import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bloomery.training.v1 import ModelFacts, ModelInput
 from bloomery.vision.v1 import TASK_TYPE_CLASSIFY
+from tests.worker.board_reader import on_tensorboard
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.sample_data import Version
 
@@ -31,3 +34,9 @@ def test_a_training_publishes_a_measured_model(resnet: FakeTrainer, tags: Versio
     [variant] = success.variants
     assert (variant.id, variant.failure) == ("onnx-fp32", "")
     assert variant.parity.passed
+
+
+def test_tensorboard_shows_what_is_taken_for_what(resnet: FakeTrainer, tags: Version, tmp_path: Path) -> None:
+    shown = on_tensorboard(resnet, tmp_path).Tags()
+    assert "val/confusion" in shown["images"]
+    assert {name.removeprefix("val/") for name in shown["tensors"]} & set(tags.classes)

@@ -20,6 +20,7 @@ from bloomery.training.v1 import ModelFacts, ModelInput, Reason
 from bloomery.vision.v1 import TASK_TYPE_CLASSIFY, TASK_TYPE_DETECT, TASK_TYPE_SEGMENT
 from bloomery_worker.context import Context, StopRequestedError
 from bloomery_worker.messages import Note
+from tests.worker.board_reader import on_tensorboard
 from tests.worker.conftest import SPLITS
 from tests.worker.fake_trainer import FakeTrainer
 from tests.worker.harness import TINY, attempt, job, recipe, trainer_for
@@ -235,12 +236,8 @@ def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: V
 
 
 def test_tensorboard_shows_the_training(detector: FakeTrainer, cells: Version, tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     assert detector.finished is not None
-    for role in sorted(role for role in detector.kept if role.startswith("tensorboard/000000/")):
-        (tmp_path / detector.kept[role].file_name).write_bytes(detector.content(role))
-    shown = EventAccumulator(str(tmp_path)).Reload()
+    shown = on_tensorboard(detector, tmp_path)
     rows = list(csv.DictReader(io.StringIO(detector.content("metrics").decode())))
     for name in set(rows[0]) - {"epoch", "time"}:
         curve = shown.Scalars(name)

@@ -13,11 +13,14 @@ from bloomery_recipe_detr import networks, published
 from bloomery_recipe_detr.images import Scene, Scenes, changed, framed, mirrored
 from bloomery_vision.decoders import YOLO_END_TO_END
 from bloomery_worker.augmenting import pipeline_of
+from bloomery_worker.board import Board
 from bloomery_worker.context import Context
 from bloomery_worker.evaluate import DetectionEvaluator
+from bloomery_worker.evaluation import Evaluation
 from bloomery_worker.failures import ConfigError
 from bloomery_worker.predictor import Images, Outputs
 from bloomery_worker.samples import Samples
+from bloomery_worker.training.figures import draw_boxes
 from bloomery_worker.training.learner import Batch, Check
 from bloomery_worker.training.room import room
 
@@ -61,7 +64,9 @@ class DetectorLearner:
         self.measures: Sequence[str] = [*(f"val/{mean}" for mean in _MEANS), *each]
         self.conditions: Mapping[str, object] = {
             "network": sorted(network.state_dict()), "images": dataset.index.content_hash, "classes": self.classes,
+            "parameters": sorted(given.items()),
         }  # fmt: skip
+        self._found: Evaluation | None = None
         crowds = self._train.crowds
         self.data: Mapping[str, object] = {
             "images": dict(dataset.counts),
@@ -101,13 +106,18 @@ class DetectorLearner:
         evaluator = DetectionEvaluator(
             self._context.dataset, (self.side, self.side), self.classes, decoder=YOLO_END_TO_END, check=check
         )
-        found = evaluator.evaluate(
+        found = self._found = evaluator.evaluate(
             lambda images: self.predict(network, images), self._context.dataset.rows("val"), name="val"
         )
         measured = dict(found.values())
         for one in found.per_class:
             measured |= {f"val/{mean}/{one['class']}": _figure(one[mean]) for mean in _PER_CLASS}
         return {name: measured.get(name, 0.0) for name in self.measures}
+
+    def draw(self, board: Board, epoch: int) -> None:
+        """What the last `measure` has found: what is taken for what, and precision against recall."""
+        if self._found is not None:
+            draw_boxes(board, self._found, epoch=epoch)
 
     def samples(self, count: int) -> Samples:
         """Validation images to show."""

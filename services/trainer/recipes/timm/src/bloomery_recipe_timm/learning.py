@@ -14,11 +14,13 @@ from bloomery_vision.classification import classification_metrics
 from bloomery_vision.decoders import CENTER_CROP, PROBABILITIES
 from bloomery_vision.preprocess import resize_center_crop
 from bloomery_worker.augmenting import pipeline_of
+from bloomery_worker.board import Board
 from bloomery_worker.context import Context
 from bloomery_worker.failures import DataError
 from bloomery_worker.predictor import Images, Outputs, predictions
 from bloomery_worker.samples import Samples
 from bloomery_worker.training import thresholds
+from bloomery_worker.training.figures import draw_answers
 from bloomery_worker.training.imbalance import FOCAL, Treatment
 from bloomery_worker.training.learner import Batch, Check
 from bloomery_worker.training.losses import sigmoid_loss, softmax_loss
@@ -79,6 +81,7 @@ class ClassifierLearner:
             "network": architecture, "images": dataset.index.content_hash, "classes": self.classes,
             "parameters": sorted(given.items()),
         }  # fmt: skip
+        self._seen: NDArray[np.float32] = np.zeros((0, len(self.classes)), np.float32)
         self.data: Mapping[str, object] = {
             "images": dict(dataset.counts),
             "used": {"train": len(self._train), "val": len(self._val)},
@@ -117,7 +120,7 @@ class ClassifierLearner:
     def measure(self, network: nn.Module, check: Check) -> Mapping[str, float]:
         """What our own evaluation measures of the same images, and the loss."""
         truth = self._val.classes
-        probabilities = self._probabilities(network, check)
+        probabilities = self._seen = self._probabilities(network, check)
         found = classification_metrics(truth, probabilities, num_classes=len(self.classes))
         right = probabilities[np.arange(len(truth)), truth]
         measured = {"val/loss": float(-np.log(np.maximum(right, 1e-12)).mean())}
@@ -125,6 +128,10 @@ class ClassifierLearner:
         for one in found.per_class:
             measured |= {f"val/{mean}/{self.classes[one.index]}": getattr(one, mean) for mean in _PER_CLASS}
         return {name: measured[name] for name in self.measures}
+
+    def draw(self, board: Board, epoch: int) -> None:
+        """What the last `measure` has seen: what is taken for what, and precision against recall."""
+        draw_answers(board, self._val.classes, self._seen, self.classes, epoch=epoch)
 
     def samples(self, count: int) -> Samples:
         """Validation images to show."""

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from bloomery_worker.bases import Base
+from bloomery_worker.board import Board
 from bloomery_worker.context import Context
 from bloomery_worker.evaluate import MakeEvaluator, Size
 from bloomery_worker.predictor import Images, Outputs, Predictor
@@ -44,6 +45,10 @@ class Trainee(Learner, Protocol):
     """
 
     data: Mapping[str, object]
+
+    def draw(self, board: Board, epoch: int) -> None:
+        """Draws what the last `measure` found, see `figures`."""
+        ...
 
     def samples(self, count: int) -> Samples:
         """So many validation images to show."""

@@ -117,12 +117,15 @@ def _plan(context: Context, base: Base) -> Plan:
 
 
 def _show(context: Context, trainee: Trainee) -> Show:
-    """Shows what the averaged network sees in some images, after some epochs."""
+    """Shows what the averaged network sees in some images, and what it takes for what, after some epochs."""
     count = int(context.parameters.get("sample_predictions", 0))
     samples: list[Samples] = []
 
     def show(network: torch.nn.Module, epoch: int, last: bool) -> None:
-        if not count or not is_due(epoch, int(context.parameters["epochs"]), last=last):
+        if not is_due(epoch, int(context.parameters["epochs"]), last=last):
+            return
+        trainee.draw(context.board, epoch)
+        if not count:
             return
         if not samples:
             samples.append(trainee.samples(count))

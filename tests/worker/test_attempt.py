@@ -64,6 +64,15 @@ async def test_success_publishes_every_file_and_tells_every_epoch(cells: Version
     assert worker.last_words["finished"] is True
 
 
+async def test_checkpoints_that_people_asked_for_arrive_however_soon_training_ends(
+    cells: Version, tmp_path: Path
+) -> None:
+    trainer = scripted_trainer(cells, epochs=5, seconds=0.0, save_every=1)
+    async with served(trainer, cells), running(trainer, tmp_path) as worker:
+        assert await worker.exit_code() == 0, worker.output
+    assert {f"checkpoint-manifest/{epoch}" for epoch in range(1, 6)} <= trainer.kept.keys()
+
+
 async def test_what_is_no_number_is_left_out_of_a_result(cells: Version, tmp_path: Path) -> None:
     trainer = scripted_trainer(cells, epochs=1, trouble="no numbers")
     async with served(trainer, cells), running(trainer, tmp_path) as worker:

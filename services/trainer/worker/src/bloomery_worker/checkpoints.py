@@ -30,6 +30,7 @@ class Checkpoints:
     def __init__(self, uploads: Uploads, add: Callable[[JobEvent], None]) -> None:
         self._uploads, self._add = uploads, add
         self._waiting: list[CheckpointNote] = []
+        self._sending: CheckpointNote | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -52,7 +53,9 @@ class Checkpoints:
         self._wake.clear()
         try:
             while self._waiting:
-                await self._keep(self._waiting.pop())
+                self._sending = self._waiting.pop()
+                await self._keep(self._sending)
+                self._sending = None
         finally:
             self._idle.set()
 
@@ -62,7 +65,8 @@ class Checkpoints:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            _LOG.warning("the last checkpoint was not uploaded in time")
+            for note in (*self._waiting, *filter(None, [self._sending])):
+                self._tell_lost(note, "it was not uploaded in time")
 
     async def _keep(self, note: CheckpointNote) -> None:
         try:
@@ -72,9 +76,12 @@ class Checkpoints:
             raise
         except Exception as problem:  # noqa: BLE001 - the next one may arrive, and people see how far a retry goes back
             _LOG.exception("the checkpoint of epoch %d is lost", note.epoch)
-            told = f"the checkpoint of epoch {note.epoch} is lost: {type(problem).__name__}: {problem}"
-            self._add(log_event(LogNote(logging.WARNING, told), source="supervisor"))
+            self._tell_lost(note, f"{type(problem).__name__}: {problem}")
         await asyncio.to_thread(shutil.rmtree, note.folder, ignore_errors=True)
+
+    def _tell_lost(self, note: CheckpointNote, why: str) -> None:
+        told = f"the checkpoint of epoch {note.epoch} is lost: {why}"
+        self._add(log_event(LogNote(logging.WARNING, told), source="supervisor"))
 
     async def _upload(self, note: CheckpointNote) -> CheckpointSaved:
         files = await asyncio.to_thread(_files, note)

@@ -62,6 +62,8 @@ from bloomery_worker.uploads import Uploads
 WATCH_INTERVAL = 10.0
 REPORT_INTERVAL = 2.0
 LAST_WORD_SECONDS = 3.0
+CHECKPOINT_SECONDS = 600.0
+"""For those that wait where training has ended: people asked for them, and the work took longer."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -143,8 +145,9 @@ class Attempt:
     async def _work_and_conclude(self, start: StartAttemptResponse) -> LastWords:
         async with task(self._work(start)) as work:
             ended = with_energy(await self._until_ended(work), self._energy.read())
-        if not (isinstance(ended, ResultNote) or self._order.force or self._loops.lost):
-            await self._checkpoints.settle(self._seconds_left())
+        if not (self._order.force or self._loops.lost):
+            patient = isinstance(ended, ResultNote) and not self._order.stop
+            await self._checkpoints.settle(CHECKPOINT_SECONDS if patient else self._seconds_left())
         if not (self._order.force or self._loops.lost):
             await self._event_files.settle(self._seconds_left())
         conclusion = Conclusion(self._client, self._uploads, self._reporter, patience=self._seconds_left())

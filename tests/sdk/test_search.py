@@ -237,6 +237,20 @@ def test_to_compare_jobs_leaves_them_as_they_are() -> None:
     assert job.proto.SerializeToString() == before
 
 
+def published(figure: float, *, last: float) -> JobFields:
+    job = {
+        "state": "JOB_STATE_SUCCEEDED",
+        "progress": {"metrics": {"val/recall/platelets": last}},
+        "result": {"details": {"of_classes": {"val/recall/platelets": figure}}},
+    }
+    return Shown(ParseDict(job, training.Job()))
+
+
+@pytest.mark.parametrize("by", ["recall/platelets", "val/recall/platelets"])
+def test_trials_are_compared_by_what_was_published_of_a_class(by: str) -> None:
+    assert ranked([published(0.8, last=0.8), published(0.9, last=0.3)], by) == [1, 0]
+
+
 def test_an_estimate_is_shown_and_starts_nothing(fake: Fake, run: Run) -> None:
     found = training.JobEstimate(
         source=training.JobEstimate.SOURCE_JOBS,

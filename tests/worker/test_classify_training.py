@@ -30,6 +30,7 @@ def test_a_training_publishes_a_measured_model(resnet: FakeTrainer, tags: Versio
     )
     details = MessageToDict(success.details)
     assert details["network"] == "resnet18"
+    assert {name.split("/")[1] for name in details["of_classes"]} == {"precision", "recall", "f1"}
     assert details["data"]["used"] == {"train": 8, "val": 4}
     [variant] = success.variants
     assert (variant.id, variant.failure) == ("onnx-fp32", "")

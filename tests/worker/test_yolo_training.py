@@ -232,6 +232,9 @@ def test_a_training_leaves_tables_of_its_metrics(detector: FakeTrainer, cells: V
     assert "val/map50" in table[0]
     evaluation = json.loads(detector.content("evaluation"))["evaluations"]
     assert evaluation["test"]["images"] == 4
+    assert detector.finished is not None
+    of_classes = MessageToDict(detector.finished.success.details)["of_classes"]
+    assert {name.split("/")[1] for name in of_classes} == {"precision", "recall", "f1", "map50"}
     assert {one["class"] for one in evaluation["test"]["per_class"]} <= set(cells.classes)
 
 

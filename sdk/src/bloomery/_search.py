@@ -92,7 +92,14 @@ def rounds(count: int, epochs: int) -> list[tuple[int, int]]:
 
 def score(job: JobFields, by: str) -> float | None:
     """How good a trial is, more is better; None where it did not succeed, or was not measured so."""
-    measured = {**job.proto.progress.metrics, **job.proto.result.metrics}
+    # Of classes, what the published model finds, and not the last epoch.
+    found = (
+        job.proto.result.details.fields["of_classes"].struct_value.fields
+        if "of_classes" in job.proto.result.details
+        else {}
+    )
+    of_classes = {name: value.number_value for name, value in found.items()}
+    measured = {**job.proto.progress.metrics, **of_classes, **job.proto.result.metrics}
     parameters = job.proto.effective_parameters.fields
     # To read a field that is not there would make it.
     wanted = by or (parameters["best_by"].string_value if "best_by" in parameters else "")

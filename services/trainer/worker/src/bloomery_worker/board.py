@@ -122,6 +122,9 @@ class Board:
             return
         try:
             write(self._writer or self._opened())
+        except ModuleNotFoundError as problem:
+            self._usable = False
+            _LOG.info("nothing is written for TensorBoard: %s", problem)
         except Exception as problem:  # noqa: BLE001 - whatever is wrong with it, the training is worth more
             self._usable, self._writer = False, None
             _LOG.warning("nothing more is written for TensorBoard: %s: %s", type(problem).__name__, problem)

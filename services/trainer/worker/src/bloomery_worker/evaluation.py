@@ -1,6 +1,6 @@
 """What an evaluation found: its figures, curves and tables, and examples of what went wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -19,6 +19,14 @@ WORST = 20
 """Images that are named as the worst."""
 EXAMPLES = 8
 """Mistakes of each kind that are named."""
+_COMPARED = 100
+"""Classes by which trainings are compared."""
+_FIGURES = {
+    prefix + name: prefix + figure
+    for prefix in ("", "mask_")
+    for name, figure in (("precision", "precision"), ("recall", "recall"), ("f1", "f1"), ("map50", "ap50"))
+}
+"""Names of figures of a class in epochs, and in evaluations."""
 _OF_AN_IMAGE = 100
 """Mistakes of one of the worst images that are named."""
 
@@ -162,6 +170,22 @@ class Evaluation:
             "curves": [one.document() for one in self.insight.curves],
             "worst_images": [one.document() for one in self.insight.worst],
         }
+
+
+def of_classes(evaluations: Iterable[Evaluation]) -> dict[str, float]:
+    """What the published model finds of each class of the validation images, by the names that its epochs have.
+
+    Such as "val/recall/platelets": trainings are compared by it. Only of so many classes as epochs tell of.
+    """
+    found: dict[str, float] = {}
+    for evaluation in evaluations:
+        seen = [one for one in evaluation.per_class if evaluation.name == "val" and one["instances"]]
+        for one in seen[:_COMPARED]:
+            for name, figure in _FIGURES.items():
+                value = one.get(figure)
+                if isinstance(value, float):
+                    found[f"val/{name}/{one['class']}"] = value
+    return found
 
 
 def defined(values: Mapping[str, float | None]) -> dict[str, float]:

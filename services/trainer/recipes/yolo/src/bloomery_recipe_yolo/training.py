@@ -25,7 +25,7 @@ from bloomery_worker import machine
 from bloomery_worker.applying import multi_label
 from bloomery_worker.augmenting import keep, policy_of, told
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.evaluation import Evaluation
+from bloomery_worker.evaluation import Evaluation, of_classes
 from bloomery_worker.failures import classify
 from bloomery_worker.layout import Laid
 from bloomery_worker.messages import FileNote, ProgressNote, Value
@@ -90,6 +90,7 @@ def train(context: Context, flavour: Flavour) -> Result:
         details={
             **_details(context, base, done, duration=time.monotonic() - started),
             "data": _data(context, flavour, laid),
+            "of_classes": of_classes(evaluations),
             **told(policy),
             **adapted,
         },

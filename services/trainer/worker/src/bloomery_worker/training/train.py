@@ -17,7 +17,7 @@ from bloomery_worker import machine
 from bloomery_worker.augmenting import keep, policy_of, told
 from bloomery_worker.bases import Base
 from bloomery_worker.context import Context, StopRequestedError
-from bloomery_worker.evaluation import Evaluation
+from bloomery_worker.evaluation import Evaluation, of_classes
 from bloomery_worker.failures import classify
 from bloomery_worker.messages import FileNote, ProgressNote
 from bloomery_worker.published import publish
@@ -68,6 +68,7 @@ def train(context: Context, family: Family) -> Result:
         details={
             **_details(context, base, done, device=devices.name_of(device), duration=time.monotonic() - started),
             "data": trainee.data,
+            "of_classes": of_classes(evaluations),
             **told(policy),
             **more,
         },

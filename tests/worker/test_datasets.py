@@ -11,7 +11,7 @@ from bloomery_worker.failures import DataError
 
 @pytest.mark.parametrize(
     ("content", "hint"),
-    [(b"{", "build the dataset version again"), (b'{"format": 3}', "upgrade the workers' environment")],
+    [(b"{", "build the dataset version again"), (b'{"format": 99}', "upgrade the workers' environment")],
 )
 def test_an_index_that_cannot_be_read_says_what_to_do(tmp_path: Path, content: bytes, hint: str) -> None:
     manifest = tmp_path / "index.json"

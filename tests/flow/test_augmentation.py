@@ -25,8 +25,8 @@ def test_a_preview_shows_each_image_beside_changed_copies_with_shapes(
     assert {sheet.asset for sheet in sheets} == {item.asset for item in version.items()}
     for number, sheet in enumerate(sheets, 1):
         assert sheet.picture.size == (4 * 64 + 3 * 6, 48)
-        written = Image.open(tmp_path / f"{number:02d}-{Path(sheet.file_name).stem}.jpg")
-        assert written.size == sheet.picture.size
+        with Image.open(tmp_path / f"{number:02d}-{Path(sheet.file_name).stem}.jpg") as written:
+            assert written.size == sheet.picture.size
     again = version.preview_augmentation(POLICY, images=3, variants=3, seed=3)
     assert [sheet.picture.tobytes() for sheet in again] == [sheet.picture.tobytes() for sheet in sheets]
     copies = [np.asarray(sheets[0].picture)[:, at : at + 64] for at in (0, 70, 140, 210)]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 
 import pytest
 
@@ -33,27 +32,37 @@ ENDS = {
 async def break_all(how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer the headers of each stream, and break it then."""
     kind_of_end, flags_of_end, content = ENDS[how]
-    await reader.readexactly(PREFACE)
-    writer.write(frame(SETTINGS, 0, 0, b""))
-    while head := await reader.read(9):
-        await reader.readexactly(int.from_bytes(head[:3]))
-        kind, flags, stream = head[3], head[4], int.from_bytes(head[5:])
-        if kind == SETTINGS and not flags & ACK:
-            writer.write(frame(SETTINGS, ACK, 0, b""))
-        if kind == HEADERS:
-            writer.write(frame(HEADERS, END_HEADERS, stream, ANSWER))
-            writer.write(frame(kind_of_end, flags_of_end, stream, content))
-    writer.close()
+    try:
+        await reader.readexactly(PREFACE)
+        writer.write(frame(SETTINGS, 0, 0, b""))
+        while True:
+            head = await reader.readexactly(9)
+            await reader.readexactly(int.from_bytes(head[:3]))
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:])
+            if kind == SETTINGS and not flags & ACK:
+                writer.write(frame(SETTINGS, ACK, 0, b""))
+            if kind == HEADERS:
+                writer.write(frame(HEADERS, END_HEADERS, stream, ANSWER))
+                writer.write(frame(kind_of_end, flags_of_end, stream, content))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        # The client has gone.
+        writer.close()
 
 
 @pytest.fixture(params=ENDS)
 async def session(request: pytest.FixtureRequest) -> AsyncIterator[Session]:
-    server = await asyncio.start_server(partial(break_all, request.param), "127.0.0.1", 0)
+    open_ones: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ones.add(asyncio.ensure_future(break_all(request.param, reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     session = Session(Address(f"127.0.0.1:{port}", "secret"))
     yield session
     await session.close()
     server.close()
+    await asyncio.gather(*open_ones)
 
 
 async def test_a_stream_that_a_proxy_breaks_may_be_opened_again(session: Session) -> None:

@@ -132,14 +132,15 @@ def test_an_export_that_fails_costs_the_variant_and_not_the_training(
 ) -> None:
     from bloomery_recipe_yolo.flavours import FLAVOURS
     from bloomery_recipe_yolo.model import TrainedModel
-    from bloomery_recipe_yolo.training import _export
+    from bloomery_recipe_yolo.optimizing import original
+    from bloomery_worker.first_variant import first_variant
 
     class Unwilling(TrainedModel):
         def export(self, path: Path, size: tuple[int, int], *, outputs: tuple[str, ...]) -> None:
             raise MemoryError(f"no room for {size} and {outputs} in {path.name}")
 
     checkpoint, context, _ = trained
-    [variant] = _export(context, FLAVOURS["detect"], Unwilling(checkpoint, device="cpu"), epochs=2)
+    [variant] = first_variant(context, original(FLAVOURS["detect"], Unwilling(checkpoint, device="cpu")), epochs=2)
     assert variant.files == ()
     assert variant.facts.id == "onnx-fp32"
     assert variant.facts.failure == "no room for (64, 64) and ('output0',) in fp32.onnx"
@@ -149,27 +150,29 @@ def test_an_export_that_fails_costs_the_variant_and_not_the_training(
 def test_an_export_stops_on_request_and_keeps_the_training(trained: tuple[Path, Context, list[Note]]) -> None:
     from bloomery_recipe_yolo.flavours import FLAVOURS
     from bloomery_recipe_yolo.model import TrainedModel
-    from bloomery_recipe_yolo.training import _export
+    from bloomery_recipe_yolo.optimizing import original
+    from bloomery_worker.first_variant import first_variant
 
     checkpoint, context, told = trained
     stop = threading.Event()
     stop.set()
     stopped = Context(context.job, told.append, stop)
     with pytest.raises(StopRequestedError) as asked:
-        _export(stopped, FLAVOURS["detect"], TrainedModel(checkpoint, device="cpu"), epochs=2)
+        first_variant(stopped, original(FLAVOURS["detect"], TrainedModel(checkpoint, device="cpu")), epochs=2)
     assert asked.value.epoch == 2
 
 
 def test_a_training_exports_nothing_where_nobody_wants_it(trained: tuple[Path, Context, list[Note]]) -> None:
     from bloomery_recipe_yolo.flavours import FLAVOURS
     from bloomery_recipe_yolo.model import TrainedModel
-    from bloomery_recipe_yolo.training import _export
+    from bloomery_recipe_yolo.optimizing import original
+    from bloomery_worker.first_variant import first_variant
 
     checkpoint, context, told = trained
     model = TrainedModel(checkpoint, device="cpu")
     for parameters in ({"export": "none"}, {}):
         unwanted = Context(replace(context.job, parameters=parameters), told.append, threading.Event())
-        assert _export(unwanted, FLAVOURS["detect"], model, epochs=2) == ()
+        assert first_variant(unwanted, original(FLAVOURS["detect"], model), epochs=2) == ()
     assert told == []
 
 

@@ -130,7 +130,9 @@ def _extract(archive: Path, folder: Path, left: threading.Event) -> None:
         for member, _ in targets:
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise TransferFailed(f"{member.filename!r} is a link", reason="UNSAFE_NAME")
-        folders = {inside(folder, name) for name in opened.namelist() if name.endswith("/")}
+        # Folders of nothing too; the folder itself has a name in some.
+        named = (name for name in opened.namelist() if name.endswith("/") and name.strip("./"))
+        folders = {inside(folder, name) for name in named}
         for parent in folders | {target.parent for _, target in targets}:
             parent.mkdir(parents=True, exist_ok=True)
         for member, target in targets:

@@ -23,6 +23,7 @@ from bloomery_recipe_yolo.lora.spec import Spec
 from bloomery_recipe_yolo.lora.trainer import AdaptedTrainer
 from bloomery_recipe_yolo.names import renamed
 from bloomery_worker.best import BestBy
+from bloomery_worker.training.state import check
 
 _NO_MORE_RETRIES = 3
 
@@ -97,7 +98,7 @@ class ExactTrainer(AdaptedTrainer):
         """Replaces the state, as the last step of the set-up."""
         if self._resumed is None:
             return
-        loose = states.check(self._resumed["conditions"], states.conditions(self))
+        loose = check(self._resumed["conditions"], states.conditions(self))
         states.put(self, self._resumed)
         if loose:
             _LOG.warning("training goes on with other bits than without the interruption: %s differ", ", ".join(loose))

@@ -5,7 +5,6 @@ Randomness is not part of it: every epoch seeds all generators from the job's se
 
 import hashlib
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from bloomery_recipe_yolo.library import unwrap_model
 from bloomery_recipe_yolo.lora.trainer import AdaptedTrainer
-from bloomery_worker.failures import ConfigError
 
 if TYPE_CHECKING:
     from bloomery_recipe_yolo.library import Loader
@@ -28,9 +26,6 @@ _PLACES = frozenset({
     "pretrained", "data", "mode",
 })  # fmt: skip
 """Arguments that do not change what is computed."""
-
-_NUMERICS = frozenset({"torch", "numpy", "device", "cpu"})
-"""Conditions under which training goes on when they differ, but with other bits."""
 
 
 class State(TypedDict):
@@ -76,20 +71,6 @@ def conditions(trainer: AdaptedTrainer) -> dict[str, object]:
         "arguments": repr(arguments),
         "adapter": None if trainer.spec is None else repr(trainer.spec),
     }
-
-
-def check(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """The names of conditions that differ but only change the bits of the result.
-
-    Raises:
-        ConfigError: one differs that makes going on impossible.
-    """
-    different = [name for name in now if then.get(name) != now[name]]
-    fatal = [f"{name} was {then.get(name)}, is {now[name]}" for name in different if name not in _NUMERICS]
-    if fatal:
-        hint = "start a new job, or run this one with the versions that it began with"
-        raise ConfigError(f"training cannot go on from its checkpoint: {'; '.join(fatal)}", hint=hint)
-    return different
 
 
 def take(trainer: AdaptedTrainer, *, last_step: int) -> State:

@@ -20,19 +20,17 @@ from bloomery_recipe_yolo.optimizing import original
 from bloomery_recipe_yolo.progress import Observer
 from bloomery_recipe_yolo.sampling import Sampler
 from bloomery_recipe_yolo.weights import Base, find_base
-from bloomery_vision.forms import FORMS
 from bloomery_worker import machine
 from bloomery_worker.applying import multi_label
 from bloomery_worker.augmenting import keep, policy_of, told
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.evaluation import Evaluation, of_classes
-from bloomery_worker.failures import classify
+from bloomery_worker.first_variant import first_variant
 from bloomery_worker.layout import Laid
 from bloomery_worker.messages import FileNote, ProgressNote, Value
 from bloomery_worker.published import publish
 from bloomery_worker.recipe import Result
 from bloomery_worker.variants import PACKAGES as VARIANT_PACKAGES
-from bloomery_worker.variants import Plan, Variant, failed_variant, make_variant
 
 PACKAGES = (
     "ultralytics",
@@ -47,8 +45,6 @@ PACKAGES = (
 WEIGHTS_FILE = "weights.pt"
 """What other trainings start from."""
 STRIDE = 32
-NO_EXPORT = "none"
-EXPORTED = FORMS["onnx-fp32"]
 OURS = lora.PARAMETERS | {
     "augment", "best_by", "export", "keep", "multi_label", "sample_predictions", "save_every",
 }  # fmt: skip
@@ -77,7 +73,7 @@ def train(context: Context, flavour: Flavour) -> Result:
     _write_tables(published, table(trainer.csv.read_text(encoding="utf-8")))
     measured = publish(context, evaluations, published)
     model = TrainedModel(published / BEST_FILE, device="cpu")
-    variants = _export(context, flavour, model, epochs=done)
+    variants = first_variant(context, original(flavour, model), epochs=done)
     return Result(
         files=(
             *_files(published),
@@ -175,25 +171,6 @@ def _evaluate(context: Context, flavour: Flavour, checkpoint: Path, *, epochs: i
     model = TrainedModel(checkpoint, device=machine.device())
     splits = (split for split in ("val", "test") if dataset.counts[split])
     return [evaluator.evaluate(model, dataset.rows(split), name=split) for split in splits]
-
-
-def _export(context: Context, flavour: Flavour, model: TrainedModel, *, epochs: int) -> tuple[Variant, ...]:
-    """The model in the form that predicts; that it cannot be had does not fail the training. Older jobs want none."""
-
-    def say(phase: str, _: float) -> None:
-        context.progress(ProgressNote(phase=phase, epoch=epochs, epochs=epochs, fraction=1.0, device="cpu"))
-
-    if context.parameters.get("export", NO_EXPORT) == NO_EXPORT:
-        return ()
-    try:
-        check = partial(context.check_stop, epochs)
-        return (make_variant(context, Plan(EXPORTED), original(flavour, model), say=say, check=check),)
-    except StopRequestedError:
-        raise
-    except Exception as problem:  # noqa: BLE001 - the training has taken hours, and the export can be tried again
-        why = classify(problem).message
-        context.log.warning("the model has no ONNX variant, so that it cannot predict yet: %s", why)
-        return (failed_variant(EXPORTED, why),)
 
 
 def _write_tables(published: Path, epochs: str) -> None:

@@ -11,14 +11,13 @@ import torch
 
 from bloomery.training.v1 import ModelFacts, ModelInput
 from bloomery.vision.v1 import TaskType
-from bloomery_vision.forms import FORMS
 from bloomery_vision.interpret import NotFiniteError
 from bloomery_worker import machine
 from bloomery_worker.augmenting import keep, policy_of, told
 from bloomery_worker.bases import Base
-from bloomery_worker.context import Context, StopRequestedError
+from bloomery_worker.context import Context
 from bloomery_worker.evaluation import Evaluation, of_classes
-from bloomery_worker.failures import classify
+from bloomery_worker.first_variant import first_variant
 from bloomery_worker.messages import FileNote, ProgressNote
 from bloomery_worker.published import publish
 from bloomery_worker.recipe import Result
@@ -31,11 +30,7 @@ from bloomery_worker.training.loop import STATE_FILE, Loop, Show, Trained
 from bloomery_worker.training.plan import Plan
 from bloomery_worker.training.telling import Telling
 from bloomery_worker.variants import PACKAGES as VARIANT_PACKAGES
-from bloomery_worker.variants import Plan as ExportPlan
-from bloomery_worker.variants import Variant, failed_variant, make_variant
 
-NO_EXPORT = "none"
-EXPORTED = FORMS["onnx-fp32"]
 METRICS_FILE = "metrics.csv"
 WEIGHTS_FILE = "weights.pt"
 """What other trainings start from, of any checkpoint."""
@@ -56,7 +51,7 @@ def train(context: Context, family: Family) -> Result:
     _write_table(done.history, published / METRICS_FILE)
     measured = publish(context, evaluations, published)
     model = family.open(checkpoint, device="cpu")
-    variants = _export(context, family, model, epochs=done.epochs)
+    variants = first_variant(context, original(family, model), epochs=done.epochs)
     return Result(
         files=(
             *_files(published, family),
@@ -154,25 +149,6 @@ def _evaluate(
     )
     splits = (split for split in ("val", "test") if context.dataset.counts[split])
     return [evaluator.evaluate(model, context.dataset.rows(split), name=split) for split in splits]
-
-
-def _export(context: Context, family: Family, model: Model, *, epochs: int) -> tuple[Variant, ...]:
-    """The model in the form that predicts; that it cannot be had does not fail the training."""
-
-    def say(phase: str, _: float) -> None:
-        context.progress(ProgressNote(phase=phase, epoch=epochs, epochs=epochs, fraction=1.0, device="cpu"))
-
-    if context.parameters.get("export", NO_EXPORT) == NO_EXPORT:
-        return ()
-    try:
-        check = partial(context.check_stop, epochs)
-        return (make_variant(context, ExportPlan(EXPORTED), original(family, model), say=say, check=check),)
-    except StopRequestedError:
-        raise
-    except Exception as problem:  # noqa: BLE001 - the training has taken hours, and the export can be tried again
-        why = classify(problem).message
-        context.log.warning("the model has no ONNX variant, so that it cannot predict yet: %s", why)
-        return (failed_variant(EXPORTED, why),)
 
 
 def _facts(context: Context, model: Model, base: Base) -> ModelFacts:
